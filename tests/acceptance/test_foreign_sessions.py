@@ -176,7 +176,7 @@ def test_what_a_sandbox_has_saved_is_loaded_in_a_sandbox_only(alone: Rlm) -> Non
     bare = alone("resume", "--sandbox", "off", "more")
     assert "not restored: they were saved in a sandbox, and this run has none." in bare.err
     *_, asked = bare.session.requests()
-    assert sum(str(message["content"]).count("what earlier cells defined is gone: x") for message in asked) == 1
+    assert sum(str(message["content"]).count("names of earlier cells are lost: x") for message in asked) == 1
 
 
 def test_no_cell_in_a_sandbox_sees_the_key_to_sign_sessions_with(alone: Rlm) -> None:

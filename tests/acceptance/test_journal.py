@@ -346,7 +346,7 @@ def test_a_link_that_a_cell_planted_leads_no_write_outside(rlm: Make, tmp_path: 
         done = rlm(server)("go", RLM_MAX_OUTPUT="100")
     assert 0 == done.code
     assert [] == list((tmp_path / "away").iterdir())
-    assert "the complete output could not be kept" in done.session.results[0]
+    assert "the full output could not be saved" in done.session.results[0]
     assert "done" == done.session.meta["status"]
 
 

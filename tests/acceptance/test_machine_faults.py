@@ -442,7 +442,7 @@ def test_a_record_that_was_half_written_is_reported_when_it_is_cut(machine: Mach
     with (machine.go().session.folder / "messages.jsonl").open("a") as journal:
         journal.write('{"type": "mess')
     resumed = machine.resume()
-    assert "The last record was incomplete, and was removed: 14 bytes." in resumed.err
+    assert "The last record was incomplete; 14 bytes were removed." in resumed.err
     assert (0, "went on\n") == (resumed.code, resumed.out)
 
 

@@ -529,7 +529,7 @@ def test_pip_installs_over_the_network(sandboxed: Make) -> None:
         sandboxed, [cell, *ours, removed], "--sandbox-net", **index, **limits
     )
     assert "1.17.0" in said.splitlines()
-    assert "[for this agent alone: it goes with the sandbox, in /tmp/rlm-packages]" in reported
+    assert "[for this agent only: removed with the sandbox, in /tmp/rlm-packages]" in reported
     assert "1.17.0\n" == again, "a fresh kernel of the agent has it, too"
     assert "Error" not in gone
 

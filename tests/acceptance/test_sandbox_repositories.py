@@ -106,14 +106,14 @@ def test_repositories_that_run_nothing_stay_as_they_are(rlm: Make) -> None:
 def test_what_is_kept_or_moved_is_reported_in_red_in_json_and_in_the_journal(rlm: Make) -> None:
     plant = f"{PREAMBLE}\nrepository sub; git -C sub config core.fsmonitor ./x; echo; git -C sub config alias.y '!z'"
     command, moved = run(rlm, [plant], "--color", "always", "-q")
-    line = "git in sub/.git, changed by this run, would obey: alias.y=!z; core.fsmonitor=./x."
+    line = "This run changed sub/.git. git there would use: alias.y=!z; core.fsmonitor=./x."
     assert [f"{line} Moved aside: sub/.git/config.rejected."] == errors(moved)
     assert "\x1b[31m" in moved.err
-    assert "sub/.git, changed by this run, would obey" in moved.err
+    assert "This run changed sub/.git. git there would use" in moved.err
     with Scripted(call("bash", command=plant.replace("sub", "other")), text("end")) as server:
         kept = replace(rlm(server), environment={**command.environment, **rlm(server).environment})
         records = kept("go", "--keep-repositories", "--json", RLM_TOOLS="bash").lines
-    assert [f"{line.replace('sub', 'other')} It was not changed back."] == [
+    assert [f"{line.replace('sub', 'other')} It was left unchanged."] == [
         record["reason"] for record in records if record["type"] == "error"
     ]
     assert "fsmonitor" in (command.cwd / "other" / ".git" / "config").read_text()
@@ -132,7 +132,7 @@ def test_what_could_not_be_searched_is_reported(rlm: Make) -> None:
     _, done = run(rlm, [f"mkdir -p {deep}; git init -q {deep}"], before="mkdir -p big/$(seq -s / 110)")
     (error,) = errors(done)
     assert error.startswith("d/d/d")
-    assert "was not searched for repositories" in error
+    assert "was not searched for new repositories" in error
 
 
 def test_what_a_killed_run_has_left_is_reported_by_the_next(rlm: Make) -> None:

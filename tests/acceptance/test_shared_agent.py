@@ -44,7 +44,7 @@ async def main():
             await agent.user.run_cell("x = 41", told=True)
             await agent.user.run_cell("secret = 1", told=False)
             slow = asyncio.create_task(agent.user.run_cell("import time; print('slow', flush=True); time.sleep(60)", told=True))
-            while agent.kernel.names == () or await agent.kernel.evaluate("'time' in dir()") != "[not read: a cell runs]":
+            while agent.kernel.names == () or await agent.kernel.evaluate("'time' in dir()") != "[not read: a cell is running]":
                 await asyncio.sleep(0.01)
             slow.cancel()
             await asyncio.wait({slow})

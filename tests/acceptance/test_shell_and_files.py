@@ -87,7 +87,7 @@ def test_a_long_output_is_head_and_tail_and_the_whole_is_kept(rlm: Make) -> None
     done = play(rlm, "bash", {"command": "printf 'a%.0s' {1..300}; printf 'z%.0s' {1..300}"}, RLM_MAX_OUTPUT="100")
     path = done.session.folder / "outputs" / "bash.txt"
     assert "a" * 300 + "z" * 300 == path.read_text()
-    expected = f"{'a' * 50}\n[… 500 characters left out; the whole is in {path} …]\n{'z' * 50}"
+    expected = f"{'a' * 50}\n[… 500 characters left out; the full text is in {path} …]\n{'z' * 50}"
     assert expected == done.session.results[0]
 
 

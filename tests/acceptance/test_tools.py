@@ -281,7 +281,7 @@ def test_a_long_result_is_head_and_tail_and_the_whole_is_kept(rlm: Make) -> None
     done, _ = play(rlm, call("ipython", code="print('a' * 300 + 'z' * 300)"), RLM_MAX_OUTPUT="100")
     path = done.session.folder / "outputs" / "cell-1.txt"
     assert "a" * 300 + "z" * 300 + "\n" == path.read_text()
-    expected = f"{'a' * 50}\n[… 501 characters left out; the whole is in {path} …]\n{'z' * 49}\n"
+    expected = f"{'a' * 50}\n[… 501 characters left out; the full text is in {path} …]\n{'z' * 49}\n"
     assert expected == done.session.results[0]
 
 
@@ -289,7 +289,7 @@ def test_above_ten_million_characters_it_is_head_and_tail_whatever_the_setting(r
     done, _ = play(rlm, call("ipython", code="print('ab' * 6_000_000)"))
     (result,) = done.session.results
     assert 10_000_000 < len(result) < 10_001_000
-    assert "2,000,001 characters left out; the whole is in " in result
+    assert "2,000,001 characters left out; the full text is in " in result
     assert 12_000_001 == (done.session.folder / "outputs" / "cell-1.txt").stat().st_size
 
 
@@ -310,9 +310,9 @@ def test_what_is_kept_of_a_run_takes_a_bounded_part_of_the_disk(rlm: Make) -> No
     )
     first, second, third, fourth, fits, last = done.session.results
     for result in (first, second, third, fourth):
-        assert "a file may hold 1,000,000 bytes" in result
-    assert "the whole is in" in fits
-    assert "all outputs together may hold 1,000,000 bytes" in last
+        assert "the limit of a file is 1,000,000 bytes" in result
+    assert "the full text is in" in fits
+    assert "the limit of all outputs together is 1,000,000 bytes" in last
     kept = sum(path.stat().st_size for path in (done.session.folder / "outputs").iterdir())
     assert 700_000 <= kept <= 1_000_000
 

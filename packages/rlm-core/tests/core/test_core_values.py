@@ -191,7 +191,7 @@ def test_a_text_within_the_limit_is_left_alone() -> None:
 
 def test_the_note_says_how_much_is_missing_and_where_the_whole_is() -> None:
     assert clip("a" * 5_000, 3) == "aa\n[… 4,997 characters left out …]\na"
-    assert join("a", 1, "b", "outputs/1") == "a\n[… 1 characters left out; the whole is in outputs/1 …]\nb"
+    assert join("a", 1, "b", "outputs/1") == "a\n[… 1 characters left out; the full text is in outputs/1 …]\nb"
 
 
 @given(st.text(max_size=200), st.integers(0, 250))

@@ -108,7 +108,7 @@ def test_a_large_output_is_head_note_and_tail_and_the_whole_is_on_disk(tmp_path:
         for start in range(0, len(text), 7):
             output.write(text[start : start + 7])
         whole = tmp_path / "outputs" / "cell-1.txt"
-        note = f"[… {len(text) - 100:,} characters left out; the whole is in {whole} …]"
+        note = f"[… {len(text) - 100:,} characters left out; the full text is in {whole} …]"
         assert output.text() == f"{text[:50]}\n{note}\n{text[-50:]}"
         assert output.path == whole
         assert whole.read_text() == text
@@ -152,7 +152,7 @@ def test_a_planted_link_leads_nowhere(tmp_path: Path) -> None:
     (tmp_path / "outputs").symlink_to(outside)
     with BoundedOutput(4, tmp_path / "outputs", "out.txt") as output:
         output.write("too long for four")
-        assert "could not be kept" in output.text()
+        assert "could not be saved" in output.text()
     assert list(outside.iterdir()) == []
 
 
@@ -174,7 +174,7 @@ def test_a_full_disk_costs_the_whole_but_not_head_and_tail(tmp_path: Path) -> No
         output.write("the end")
         shown = output.text()
     assert shown.startswith(
-        "xxxxx\n[… 499,997 characters left out …]\n[the complete output could not be kept: File too large]\n"
+        "xxxxx\n[… 499,997 characters left out …]\n[the full output could not be saved: File too large]\n"
     )
     assert shown.endswith("e end")
     assert list(tmp_path.iterdir()) == []
@@ -205,8 +205,8 @@ def test_what_is_kept_obeys_a_limit_for_each_file_and_one_for_all(tmp_path: Path
             for _ in range(size // 100):
                 output.write("é" * 50)
         texts.append(output.text())
-    assert "the complete output could not be kept: a file may hold 800 bytes" in texts[1]
-    assert "the complete output could not be kept: all outputs together may hold 1,500 bytes" in texts[3]
+    assert "the full output could not be saved: the limit of a file is 800 bytes" in texts[1]
+    assert "the full output could not be saved: the limit of all outputs together is 1,500 bytes" in texts[3]
     assert [200, 400, 700] == sorted(path.stat().st_size for path in tmp_path.iterdir())
     assert 1_300 == quota.used
 
@@ -219,8 +219,8 @@ def test_pictures_and_long_tracebacks_obey_the_same_limits(tmp_path: Path) -> No
             reported.append(cell_output.save(Picture(b"p" * size, "png"), tmp_path))
         cell_output.error("line\n" * 300)
         shown = cell_output.text()
-    assert "not saved: a file may hold 800 bytes" == reported[0]
-    assert "not saved: all outputs together may hold 1,500 bytes" == reported[3]
+    assert "not saved: the limit of a file is 800 bytes" == reported[0]
+    assert "not saved: the limit of all outputs together is 1,500 bytes" == reported[3]
     assert [600, 800] == sorted(path.stat().st_size for path in tmp_path.iterdir())
     assert "not saved: " in shown
     assert 1_400 == quota.used

@@ -75,7 +75,7 @@ async def test_many_pictures_and_displays_cost_a_bounded_number_of_files_and_of_
         )
         assert bench.spec
         assert 100 == len(list(bench.spec.outputs.glob("*.png")))
-        assert 200 == seen.count("not saved: a cell has 100 at most")
+        assert 200 == seen.count("not saved: at most 100 pictures per cell are saved")
         assert "display 2999" in seen
 
 

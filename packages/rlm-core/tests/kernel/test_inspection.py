@@ -44,7 +44,7 @@ async def test_while_a_cell_runs_nothing_is_asked_and_nothing_waits(open_kernel:
 
 
 def _busy(text: str) -> bool:
-    return text == "[not read: a cell runs]"
+    return text == "[not read: a cell is running]"
 
 
 @pytest.mark.parametrize(

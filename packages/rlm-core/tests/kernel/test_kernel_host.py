@@ -104,7 +104,7 @@ def test_hundreds_of_megabytes_cost_the_host_less_than_sixty(host: Host, code: s
     host.ask("run", "1", 30)
     before = host.ask("rss")
     seen = host.ask("run", code, 600)
-    assert "characters left out; the whole is in" in seen
+    assert "characters left out; the full text is in" in seen
     assert len(seen) < 21_000
     assert host.ask("peak") - before < 60_000_000
     (whole,) = (host.folder / "outputs").iterdir()

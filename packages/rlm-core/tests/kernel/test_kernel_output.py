@@ -212,7 +212,7 @@ async def test_a_long_output_is_head_and_tail_and_the_whole_is_on_disk(open_kern
     async with open_kernel(max_output=1_000) as bench:
         seen = await bench.run("for n in range(2_000): print('line', n)")
         whole = "".join(f"line {n}\n" for n in range(2_000))
-        found = re.search(r"\[… ([\d,]+) characters left out; the whole is in (.+) …\]", seen)
+        found = re.search(r"\[… ([\d,]+) characters left out; the full text is in (.+) …\]", seen)
         assert found
         assert seen.startswith(whole[:500])
         assert seen.endswith(whole[-500:])

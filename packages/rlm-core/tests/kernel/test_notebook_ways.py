@@ -25,8 +25,8 @@ REFUSED = [
     ("%edit", "%edit opens an editor.*"),
     ("%ed x", "%ed opens an editor.*"),
     ("%pdb on", "%pdb opens a debugger.*"),
-    ("%store x", "%store keeps nothing here.*"),
-    ("%store -r", "%store keeps nothing here.*"),
+    ("%store x", "%store saves nothing here.*"),
+    ("%store -r", "%store saves nothing here.*"),
     ("%subshell", "%subshell: .*"),
     ("%connect_info", "%connect_info: .*"),
     ("%qtconsole", "%qtconsole .*"),
@@ -131,11 +131,11 @@ WAYS = [
     ("%%svg\n<svg xmlns='http://www.w3.org/2000/svg'/>", r"\[picture: .*\.svg\]\n"),
     # windows
     ("%gui", EMPTY),
-    ("%gui qt", "%gui qt does nothing here.*"),
+    ("%gui qt", "%gui qt does nothing: .*"),
     # errors
     ("x = " + "+".join(["1"] * 20_000), ".*Error.* is nested too deeply.*"),
     ("x = " + "-" * 20_000 + "1", ".*Error.* is nested too deeply.*|.*SyntaxError.*"),
-    ("x = 'a" + "b" * 50_000, r".{1,3000}\[… [\d,]+ characters left out …\].*SyntaxError.*\[the whole traceback: .*"),
+    ("x = 'a" + "b" * 50_000, r".{1,3000}\[… [\d,]+ characters left out …\].*SyntaxError.*\[the full traceback: .*"),
     ("V", "5\n"),
 ]
 
@@ -173,7 +173,7 @@ async def test_a_long_traceback_is_head_and_tail_and_the_whole_is_in_a_file(shar
         "    except ValueError as caught: error = caught\nraise RuntimeError('last') from error"
     )
     found = re.search(
-        r"\[… (\d+) lines left out …\]\n.*RuntimeError: last\n.*\[the whole traceback: (.*)\]", text, re.DOTALL
+        r"\[… (\d+) lines left out …\]\n.*RuntimeError: last\n.*\[the full traceback: (.*)\]", text, re.DOTALL
     )
     assert found, text
     assert text.count("\n") < 210
@@ -269,12 +269,12 @@ async def test_what_is_for_the_kernel_alone_does_not_reach_its_commands(open_ker
 
 GIT = "git -c user.name=n -c user.email=e"
 EDITORS = [
-    (f"{GIT} commit --allow-empty", "There is no editor here"),
-    (f"{GIT} commit --amend --allow-empty", "There is no editor here"),
-    (f"{GIT} rebase -i --root", "There is no editor here"),
-    (f"{GIT} tag -a v1", "There is no editor here"),
-    ("git config -e", "There is no editor here"),
-    ("$EDITOR file", "There is no editor here"),
+    (f"{GIT} commit --allow-empty", "No editor is available"),
+    (f"{GIT} commit --amend --allow-empty", "No editor is available"),
+    (f"{GIT} rebase -i --root", "No editor is available"),
+    (f"{GIT} tag -a v1", "No editor is available"),
+    ("git config -e", "No editor is available"),
+    ("$EDITOR file", "No editor is available"),
     ("vim --not-a-term file", "[exit code: 1]"),
     ("man ls | head -1", "LS(1)"),
     ("less file; more <file", "x\nx\n"),

@@ -37,7 +37,7 @@ def test_mentioned_files_are_attached(folder: Path) -> None:
     assert blocks["src/a.py"] == '<file path="src/a.py">\nprint(1)\n\n</file>'
     assert "a.py" in blocks["src"]
     assert "binary file of 6 bytes" in blocks["picture.png"]
-    assert "10 characters left out; the whole is in long.txt" in blocks["long.txt"]
+    assert "10 characters left out; the full text is in long.txt" in blocks["long.txt"]
 
 
 def test_expressions_that_a_message_names() -> None:

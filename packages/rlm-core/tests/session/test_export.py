@@ -84,7 +84,7 @@ def test_a_notebook_says_that_it_is_python_so_that_others_make_a_py_file_of_it(t
         ("42\n[context turns: 3/9]", "42"),
         ("before\n[picture: {folder}/outputs/gone.png]\nafter", "before\n[picture: gone.png]\nafter"),
         ("[picture: /elsewhere/outputs/gone.png]", "[picture: gone.png]"),
-        ("[… 9 characters left out; the whole is in {folder}/outputs/1.txt …]", "[… 9 characters left out; the whole is in outputs/1.txt …]"),
+        ("[… 9 characters left out; the full text is in {folder}/outputs/1.txt …]", "[… 9 characters left out; the full text is in outputs/1.txt …]"),
         ("it prints [no output] itself", "it prints [no output] itself"),
     ],
 )  # fmt: skip

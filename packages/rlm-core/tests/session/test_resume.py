@@ -181,7 +181,7 @@ def test_a_torn_line_is_cut_and_the_user_is_informed(tmp_path: Path) -> None:
     os.truncate(file, file.stat().st_size - 5)
     with Session.resume(session.folder, key=KEY) as again:
         (note,) = again.notes
-        assert note.startswith("The last record was incomplete, and was removed: ")
+        assert note.startswith("The last record was incomplete; ")
         assert len(again.start.history.messages) == 2
     assert journal.read(session.folder).torn == 0
 

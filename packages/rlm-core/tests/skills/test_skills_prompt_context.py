@@ -160,7 +160,7 @@ def test_a_note_that_cannot_be_read_harms_no_other_and_says_why(repository: Path
     assert reported == {
         "good": "",
         "binary": "it is not UTF-8, so its letters may be wrong",
-        "mute": "it has no description, so agents cannot know what it is for",
+        "mute": "it has no description, so agents cannot know its purpose",
         "wordy": "its description has 1,025 characters, of which agents see 1,024",
     }
     for name in reported:
@@ -251,7 +251,7 @@ def test_what_is_too_much_is_cut_from_the_outermost_first(repository: Path) -> N
     text = project_text(repository / "in")
     assert "i" * (PROJECT_LIMIT - 100) in text
     assert 100 == text.replace(str(outer), "").partition("\n\nFrom ")[0].count("ooooo") * 5
-    assert f"[… {PROJECT_LIMIT - 100:,} characters left out; the whole is in {outer} …]" in text
+    assert f"[… {PROJECT_LIMIT - 100:,} characters left out; the full text is in {outer} …]" in text
 
 
 def test_an_agents_file_that_is_no_plain_file_of_the_project_is_left_alone(repository: Path, home: Path) -> None:

@@ -106,7 +106,7 @@ async def test_stdin_is_at_its_end(shell: Shell) -> None:
 
 async def test_no_command_waits_for_a_person(shell: Shell) -> None:
     """A kernel's commands are told the same."""
-    assert "There is no editor here" in (await shell.run("$EDITOR file", timeout=TIMEOUT)).content
+    assert "No editor is available" in (await shell.run("$EDITOR file", timeout=TIMEOUT)).content
     assert (await shell.run("EDITOR=true; $EDITOR file", timeout=TIMEOUT)).ok
     assert "No such device" in (await shell.run("cat </dev/tty", timeout=TIMEOUT)).content
 

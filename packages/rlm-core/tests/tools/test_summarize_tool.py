@@ -79,7 +79,7 @@ async def test_the_kernel_is_restarted_when_asked_and_something_is_dropped() -> 
     await run(conversation(3), Summarize(kernel), num_turns=9, summary="s", flush_repl_state=True)
     assert kernel.reasons == []
     await run(conversation(3), Summarize(kernel), num_turns=1, summary="s", flush_repl_state=True)
-    assert kernel.reasons == ["asked for with summarize"]
+    assert kernel.reasons == ["requested with summarize"]
 
 
 def test_without_a_kernel_there_is_none_to_restart() -> None:

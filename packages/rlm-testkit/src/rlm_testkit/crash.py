@@ -75,7 +75,7 @@ def check_resumes(home: Path, torn: bool) -> None:
     """
     before = journal.read(session_folder(home)).records
     session = Session.resume(session_folder(home), key=KEY)
-    assert any("half written" in note for note in session.notes) == torn, "a cut must be reported, and nothing else"
+    assert any("was incomplete" in note for note in session.notes) == torn, "a cut must be reported, and nothing else"
     model = ScriptedModel(says("went on"))
     agent = Agent(
         model=model,

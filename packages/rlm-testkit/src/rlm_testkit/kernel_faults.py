@@ -222,7 +222,7 @@ QUESTIONS = [
     passes(
         "an editor (`git commit`, `crontab -e`)",
         "!printf '[core]\\neditor = vim\\n' >mine; GIT_CONFIG_GLOBAL=mine git config --global --edit",
-        "There is no editor here: nobody can type.",
+        "No editor is available: this program runs without a user.",
     ),
     passes("vim itself", "!vim --not-a-term somefile", "[exit code: 1]"),
     passes("a program that opens the terminal", "!echo question >/dev/tty", "No such device or address"),

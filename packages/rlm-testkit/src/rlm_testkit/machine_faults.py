@@ -96,7 +96,7 @@ FOLDERS = [
     passes("a cell removes the working directory, and `RLM_HOME` is elsewhere"),
     MachineFault(
         "a cell removes the working directory, and its kernel dies",
-        "rlm: A kernel could not be started: its folder … is gone.",
+        "rlm: A kernel could not be started: its folder … no longer exists.",
         1,
         "error",
     ),

@@ -73,7 +73,7 @@ async def _exchange(
             on_progress(*progress)
         return answer
     except OSError as error:
-        raise AgentError(f"the host of this kernel has gone: {error}") from error
+        raise AgentError(f"the host of this kernel closed the connection: {error}") from error
     except asyncio.CancelledError:
         writer.write(CancelRequest().line())
         raise

@@ -54,10 +54,11 @@ class TreeLimits:
             AgentError: with `depth_limit` or `agent_budget`.
         """
         if depth > self._depth:
-            reason = f"the depth limit of {self._depth} is reached: do it in this kernel, or raise RLM_MAX_DEPTH"
+            reason = f"the depth limit of {self._depth} is reached: do the task in this kernel, or raise RLM_MAX_DEPTH"
             raise AgentError(reason, Stop.DEPTH_LIMIT)
         if self.agents >= self._max_agents:
-            raise AgentError(f"the tree has had its {self._max_agents} agents (RLM_MAX_AGENTS)", Stop.AGENT_BUDGET)
+            reason = f"the tree has used all of its {self._max_agents} agents (RLM_MAX_AGENTS)"
+            raise AgentError(reason, Stop.AGENT_BUDGET)
         self.agents += 1
         return self.agents - 1
 

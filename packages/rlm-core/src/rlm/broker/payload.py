@@ -18,7 +18,7 @@ from rlm.text.clip import one_line
 from rlm.text.encodings import SAMPLE, likely_encoding_of_start
 from rlm.text.lazy_text import LARGEST
 
-LAZY = "slices, len, find, count, iteration by line; str(context) is all of it"
+LAZY = "supports slices, len, find, count, iteration by line; str(context) returns the whole text"
 HEAD = 200
 """Maximum characters of an object that the prompt shows."""
 

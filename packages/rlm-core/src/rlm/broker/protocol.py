@@ -238,7 +238,7 @@ def _request(sent: dict[str, Any]) -> Request:
     version, verb = sent.pop("version", None), sent.pop("verb", None)
     if type(version) is not int or version != VERSION:
         raise ValueError(
-            f"it has version {str(version)[:_NAME]} of the protocol, and the host of this run speaks {VERSION}. "
+            f"its protocol version is {str(version)[:_NAME]}, and the host of this run uses {VERSION}. "
             "If rlm was reinstalled during the run, start a new run"
         )
     if verb == Verb.RUN:
@@ -258,14 +258,14 @@ def _request(sent: dict[str, Any]) -> Request:
     if verb == Verb.CANCEL:
         _only(sent, (), "field of cancel")
         return CancelRequest()
-    raise ValueError(f"unknown verb {str(verb)[:_NAME]!r}; there are {', '.join(Verb)}")
+    raise ValueError(f"unknown verb {str(verb)[:_NAME]!r}; valid: {', '.join(Verb)}")
 
 
 def _run_request(sent: Mapping[str, Any]) -> RunRequest:
     _only(sent, ("token", "task", "options", "context", "schema"), "field of run")
     options = _object(sent, "options")
     if unknown := [name for name in options if name not in OPTIONS]:
-        raise AgentError(f"unknown argument {unknown[0][:_NAME]!r}; there are {', '.join(OPTIONS)} and context")
+        raise AgentError(f"unknown argument {unknown[0][:_NAME]!r}; valid: {', '.join(OPTIONS)} and context")
     texts = _texts({"token": sent.get("token"), "task": sent.get("task"), "schema": sent.get("schema", "")})
     context = _context(sent) if "context" in sent else None
     return RunRequest(texts["token"], texts["task"], _texts(options), context, texts["schema"])
@@ -307,7 +307,7 @@ def _file(sent: Mapping[str, Any], field: str, kinds: Mapping[str, _K]) -> tuple
     texts = _texts({name: fields.get(name) for name in names})
     kind = kinds.get(texts["kind"])
     if kind is None:
-        raise ValueError(f"unknown kind {texts['kind'][:_NAME]!r} of {field}; there are {', '.join(kinds)}")
+        raise ValueError(f"unknown kind {texts['kind'][:_NAME]!r} of {field}; valid: {', '.join(kinds)}")
     if texts["name"] in ("", ".", "..") or "/" in texts["name"]:
         raise ValueError(f"{texts['name'][:_NAME]!r} is not the name of a file")
     return texts["name"], kind, texts["about"]
@@ -322,7 +322,7 @@ def _object(sent: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _only(sent: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
     if unknown := [name for name in sent if name not in known]:
-        there = f"there are {', '.join(known)}" if known else "it has none"
+        there = f"valid: {', '.join(known)}" if known else "it has none"
         raise ValueError(f"unknown {what} {unknown[0][:_NAME]!r}; {there}")
 
 
@@ -337,7 +337,7 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
             raise ValueError(f"{name[:_NAME]!r} is not a text")
         text = str(value)
         if len(text) > _SHORT and name not in _LONG:
-            raise ValueError(f"{name[:_NAME]!r} has {len(text):,} characters, of at most {_SHORT:,}")
+            raise ValueError(f"{name[:_NAME]!r} has {len(text):,} characters, and the limit is {_SHORT:,}")
         if _SURROGATE.search(text):
             raise ValueError(f"{name[:_NAME]!r} contains a lone surrogate, which is not valid text")
     return {name: str(value) for name, value in values.items()}

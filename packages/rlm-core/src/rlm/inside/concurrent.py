@@ -154,7 +154,7 @@ class ConcurrentCells:
         shell.display_pub.publish_widgets()
         if kernel.ending or kernel.loop.stopped:
             kernel.ending, kernel.loop.stopped = "", False
-            print("This would end the kernel, in which a cell of the agent runs: /kernel restart does so.")
+            print("Refused: a cell of the agent still runs in this kernel. Use /kernel restart to end it.")
         return bool(result.success)
 
     @types.coroutine

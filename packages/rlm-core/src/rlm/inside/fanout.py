@@ -25,7 +25,9 @@ async def each(
         ConfigError: a number is too small.
     """
     if limit < 1 or retries < 0:
-        raise ConfigError(f"limit={limit} and retries={retries} are not allowed: at least 1, and at least 0.")
+        raise ConfigError(
+            f"limit={limit} and retries={retries} are not allowed: the limit must be at least 1, retries at least 0."
+        )
     slots, progress = asyncio.Semaphore(limit), _Progress(len(items))
 
     async def one(item: T) -> R | BaseException:

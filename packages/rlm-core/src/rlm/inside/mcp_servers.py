@@ -150,7 +150,8 @@ class Found(list[Tool]):
 
     def __repr__(self) -> str:
         lines = [_line(tool) for tool in self]
-        more = [f"… and {self.total - len(self)} more: use more words, or a limit"] if self.total > len(self) else []
+        left_out = self.total - len(self)
+        more = [f"… and {left_out} more: use more words, or a higher limit"] if left_out > 0 else []
         return "\n".join([*lines, *more, *self.problems]) or "no tool matches these words"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002 - IPython's protocol

@@ -36,7 +36,9 @@ _SHELL_INSTALL = re.compile(
     r"(?:^|[;&|(]\s*|-m\s+|\buv\s+|\bsudo\s+)(?:\S*/)?(?:pip[\d.]*|conda|mamba)\s+(?:un)?install\b", re.MULTILINE
 )
 
-ELSEWHERE = "[That is for the shell's Python. This kernel has rlm's own: `%pip install` (and uninstall) is for it.]"
+ELSEWHERE = (
+    "[This command uses the shell's Python. The kernel uses rlm's own Python: use `%pip install` (or uninstall).]"
+)
 
 
 def add_to_path() -> None:
@@ -140,10 +142,10 @@ def _install(shell: Any, verb: str, rest: str) -> None:
     if shell.user_ns.get("_exit_code") == 0:
         whom = "rlm's kernels, this one and later ones"
         if SANDBOXED in os.environ:
-            whom = "this agent alone: it goes with the sandbox"
+            whom = "this agent only: removed with the sandbox"
         print(f"[for {whom}, in {folder}]")
     elif [name for _, name in socket.if_nameindex()] == ["lo"]:
-        print("[there is no network here; in a sandbox --sandbox-net allows it]")
+        print("[no network here; in a sandbox, --sandbox-net allows it]")
 
 
 def _uninstall(words: list[str]) -> None:

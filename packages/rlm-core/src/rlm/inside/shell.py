@@ -147,13 +147,13 @@ class Shell(ZMQInteractiveShell):
     def enable_gui(self, gui: str | None = None) -> None:
         """Do nothing: ipykernel's version needs an IPKernelApp, and would run a toolkit's event loop."""
         if gui is not None:
-            print(f"%gui {gui} does nothing here: nobody sees a window. Figures of matplotlib are shown inline.")
+            print(f"%gui {gui} does nothing: there is no window here. Figures of matplotlib are shown inline.")
 
     def enable_matplotlib(self, gui: str | None = None) -> Any:
         chosen = (gui or "auto").lower()
         if chosen not in WITHOUT_WINDOW and not chosen.startswith("module://"):
             if chosen != "auto":
-                print(f"%matplotlib {gui} would open a window, and nobody sees it: figures are shown inline.")
+                print(f"%matplotlib {gui} would open a window, and there is no display: figures are shown inline.")
             gui = "inline"
         return super().enable_matplotlib(gui)
 
@@ -260,11 +260,11 @@ class _Brief:
 
 # ---- magics that differ from a notebook's: `%pip`, and magics that cannot work here and print the reason
 
-_NOBODY = "nobody is there to type"
+_NOBODY = "no user can type here"
 _CANNOT = {
     "edit": f"%edit opens an editor, and {_NOBODY}. Write the file with %%writefile, or change it in Python.",
     "ed": f"%ed opens an editor, and {_NOBODY}. Write the file with %%writefile, or change it in Python.",
-    "store": "%store keeps nothing here. Save variables to files; with RLM_CHECKPOINT=1 rlm saves them itself.",
+    "store": "%store saves nothing here. Save variables to files; with RLM_CHECKPOINT=1 rlm saves them itself.",
     "subshell": "%subshell: this kernel has no subshells.",
     "connect_info": "%connect_info: only rlm connects to this kernel.",
     "qtconsole": f"%qtconsole opens a window, and {_NOBODY}.",

@@ -55,7 +55,7 @@ def _newest(run_dir: Path) -> Path:
     except OSError:
         names = []
     if not names:
-        raise KernelError("It has no kernel now. One is started with its first cell.")
+        raise KernelError("The agent has no kernel now. Its first cell starts one.")
     return run_dir / max(names, key=lambda found: int(found[1]))[0]
 
 

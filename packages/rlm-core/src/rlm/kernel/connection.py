@@ -107,7 +107,7 @@ class KernelConnection:
         finally:
             heard.cancel()
         if self.state in {KernelState.STARTING, KernelState.DEAD}:
-            problem = "ended at once" if self._process.ended.done() else f"did not come up within {_START:g} s"
+            problem = "ended at once" if self._process.ended.done() else f"sent nothing within {_START:g} s"
             await self._process.kill()  # its log arrives when it has ended
             report = crash_report(self._process.log) or server.last_error
             raise KernelError(f"A kernel could not be started: it {problem}. {report}".rstrip())

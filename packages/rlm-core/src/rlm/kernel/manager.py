@@ -166,7 +166,7 @@ class JupyterKernel:
         """
         connection = await self._ready()
         if connection.state is not KernelState.IDLE:
-            return "[not read: a cell runs]"
+            return "[not read: a cell is running]"
         content = {
             "code": "",
             "silent": True,
@@ -286,7 +286,7 @@ class JupyterKernel:
             why = f"{trouble} and ignored the interrupt, so the kernel was killed"
             return f"[{why}. {self._replace(connection, why)}]"
         if cell.reply is None and not trouble:
-            return "[the kernel did not say how the cell ended]"
+            return "[the kernel did not report how the cell ended]"
         if connection.ending:
             return f"[{connection.ending}, so the kernel ended. {self._replace(connection, connection.ending)}]"
         return f"[{trouble}: interrupted; the kernel and its variables are kept]" if trouble else ""

@@ -67,7 +67,7 @@ class CellOutput:
         It can run in a thread, for one picture at a time.
         """
         if self._saved >= PICTURES:
-            return f"not saved: a cell has {PICTURES} at most"
+            return f"not saved: at most {PICTURES} pictures per cell are saved"
         self._saved += 1
         return save(picture, folder, self.name, self._quota)
 
@@ -128,7 +128,7 @@ class CellOutput:
         shown = _shortened(traceback)
         if shown != traceback:
             saved = _save(traceback.encode(errors="replace"), self._folder, f"{self.name}-traceback.txt", self._quota)
-            shown = f"{shown}[the whole traceback: {saved}]\n"
+            shown = f"{shown}[the full traceback: {saved}]\n"
         if shown:
             self.line(shown)
 

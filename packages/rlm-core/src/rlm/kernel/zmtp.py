@@ -63,7 +63,7 @@ class Peer:
         if len(self._held) < len(_GREETING):
             return False
         if self._held[0] != _SIGNATURE[0] or self._held[9] != _SIGNATURE[9] or self._held[10] < 3:
-            raise ConnectionError("no peer that speaks ZMTP 3")
+            raise ConnectionError("the peer does not use ZMTP 3")
         del self._held[: len(_GREETING)]
         self._greeted = True
         self.outgoing += self._later
@@ -79,7 +79,7 @@ class Peer:
                 break
             size = int.from_bytes(held[start + 1 : begin], "big")
             if self._size + size > LARGEST or len(self._parts) >= MOST_PARTS:
-                raise ConnectionError("a message that is too large")
+                raise ConnectionError("a message is too large")
             if len(held) < begin + size:
                 break
             start = begin + size

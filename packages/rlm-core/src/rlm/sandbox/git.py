@@ -176,7 +176,7 @@ def _elsewhere(cwd: Path, hidden: tuple[Path, ...]) -> GitAccess:
     if common.is_relative_to(cwd):
         return _protect(common) + _nested(common, cwd) + own
     if any(place.is_relative_to(common) for place in hidden):
-        return GitAccess(note=f"git cannot work in the sandbox here: {common}, its repository, is hidden.")
+        return GitAccess(note=f"git cannot work in the sandbox here: its repository {common} is hidden.")
     if cwd.is_relative_to(common):  # the folder contains more than the repository, such as other worktrees or a home
         parts = [*(common / name for name in _existing(common, _READ)), *([repository] if linked else [])]
         note = f"git can read but not commit in the sandbox here: its repository {common} contains other folders too."

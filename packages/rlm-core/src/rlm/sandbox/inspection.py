@@ -62,11 +62,11 @@ class Inspection:
             for repository, risks in groupby(new, key=lambda risk: risk.repository)
         ]
         if len(report) > _MOST_SHOWN:
-            report[_MOST_SHOWN:] = [f"{len(report) - _MOST_SHOWN} more repositories have such files."]
+            report[_MOST_SHOWN:] = [f"{len(report) - _MOST_SHOWN} more repositories have similar changes."]
         if left := after.unsearched - (self.before.unsearched - {str(self.cwd)}):
             report.append(
-                f"{self._short(Path(min(left)))} was not searched for repositories that this run created: there is too "
-                "much, or it cannot be read. Look before you use git in new folders."
+                f"{self._short(Path(min(left)))} was not searched for new repositories: it has too many "
+                "files, or it cannot be read. Check new folders before you use git there."
             )
         return report
 
@@ -74,8 +74,8 @@ class Inspection:
         effects = [one_line(risk.effect, _LONGEST) for risk in risks]
         if len(effects) > _MOST_EFFECTS:
             effects[_MOST_EFFECTS:] = [f"{len(effects) - _MOST_EFFECTS} more"]
-        done = "It was not changed back." if keep else " ".join(self._move_aside(sorted({risk.file for risk in risks})))
-        return f"git in {self._short(repository)}, changed by this run, would obey: {'; '.join(effects)}. {done}"
+        done = "It was left unchanged." if keep else " ".join(self._move_aside(sorted({risk.file for risk in risks})))
+        return f"This run changed {self._short(repository)}. git there would use: {'; '.join(effects)}. {done}"
 
     def _move_aside(self, paths: list[str]) -> Iterator[str]:
         moved = []

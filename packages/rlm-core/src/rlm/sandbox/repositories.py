@@ -90,7 +90,7 @@ class _Search:
         """Add `.git` files that name a repository as risks, unless that repository has been inspected."""
         for path, target in self._pointers:
             if Path(os.path.normpath(path.parent / target)) not in self._repositories:
-                self._add(path, f"leads git to {target}")
+                self._add(path, f"the repository {target}")
 
     def _enter(self, folder: int, path: Path, depth: int) -> None:
         if path in self._skip:
@@ -223,7 +223,7 @@ class _Repository:
             if option.name in ("", "options.strategy") and not _STRATEGY.fullmatch(option.value):
                 yield self._risk("sequencer/opts", f"git merge-{option.value}")
         if not _QUOTED.fullmatch(self._text("BISECT_NAMES")):
-            yield self._risk("BISECT_NAMES", "the paths that it bisects")
+            yield self._risk("BISECT_NAMES", "the paths of an unfinished bisect")
 
     def _links(self, folder: str) -> Iterator[Risk]:
         """Find links that lead out of the repository. git would write through them."""
@@ -234,7 +234,7 @@ class _Repository:
                 # in older versions HEAD is a link to refs/heads/NAME
                 stays = bool(target) and not {"", ".."} & set(target.split("/"))
                 if not stays or path in ("hooks", "objects", "refs"):
-                    yield self._risk(path, f"{path} leads to {target}")
+                    yield self._risk(path, f"the link {path} to {target}")
             elif folder.partition("/")[0] in ("logs", "refs") and stat.S_ISDIR(about.st_mode):
                 yield from self._links(f"{folder}/{name}")
 

@@ -142,9 +142,9 @@ def _checked(record: Journalled) -> Journalled:
 def _check_message(record: MessageRecord) -> None:
     role = record.message.get("role")
     if not isinstance(role, str) or role not in _MESSAGES:
-        raise ValidationError("a message of no role")
+        raise ValidationError("a message without a valid role")
     if any(getattr(record, name) is None for name in record.NEEDED[role]):
-        raise ValidationError("a message without what belongs to its role")
+        raise ValidationError("a message without a field that its role needs")
     _need(_JoinedAnswer if role == "tool" and record.anew else _MESSAGES[role], record.message)
     _need(dict[str, _Function], record.written)
     for content in (record.content, *(each.content for each in record.joined)):

@@ -27,7 +27,7 @@ from rlm.sessions.records import AgentEndRecord, AgentStartRecord, Journalled
 from rlm.sessions.signature import Signer
 from rlm.sessions.store import CHILD, child_names, meta_of
 
-CUT_OFF = "The run that it belonged to was stopped."
+CUT_OFF = "Its run was stopped."
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def recover(folder: Path, journal: Journal, agent: str, signer: Signer | None = 
     if reading.torn:
         journal.cut(reading.valid)
     cut_off = tuple(_open_children(reading.records, folder, agent, signer))
-    notes = [f"The last record was incomplete, and was removed: {reading.torn} bytes."] if reading.torn else []
+    notes = [f"The last record was incomplete; {reading.torn} bytes were removed."] if reading.torn else []
     if cut_off:
         notes.append(f"Sub-agents that were cut off: {len(cut_off)}.")
     below = _settle_children(folder, agent, signer)

@@ -85,6 +85,6 @@ def kernel_note(names: Iterable[str], most: int = 60) -> str:
         return "This session was resumed. The kernel is fresh: nothing is defined in it."
     shown = ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
     return (
-        "This session was resumed. The kernel is fresh, and what earlier cells defined is gone: "
+        "This session was resumed. The kernel is fresh, and names of earlier cells are lost: "
         f"{shown}. Define again what you need."
     )

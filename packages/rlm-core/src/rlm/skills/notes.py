@@ -84,7 +84,7 @@ def _notes_in(folder: Path, read: Read) -> Iterator[Note]:
 def _note(path: Path, read: Read) -> Note:
     name = one_line(path.parent.name, 64)
     if not str(path).isprintable():
-        return Note(name, "", path, "its path holds characters that cannot be printed", offered=False)
+        return Note(name, "", path, "its path contains characters that cannot be printed", offered=False)
     try:
         data = read(path)
         front = read_front_matter(decode(data)[:_HEAD])
@@ -98,7 +98,7 @@ def _note(path: Path, read: Read) -> Note:
 
 def _trouble(data: bytes, description: str) -> str:
     if not description:
-        return "it has no description, so agents cannot know what it is for"
+        return "it has no description, so agents cannot know its purpose"
     if len(description) > LONGEST:
         return f"its description has {len(description):,} characters, of which agents see {LONGEST:,}"
     with suppress(UnicodeDecodeError):

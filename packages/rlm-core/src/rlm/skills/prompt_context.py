@@ -24,10 +24,10 @@ _MOST = 100  # maximum skills of one kind that are listed
 
 _FUNCTIONS = (
     "Skills: functions in the kernel (`await NAME(...)`; `help(NAME)` says how) and commands (`NAME --help`). "
-    "The file in brackets says more:"
+    "Details are in the file in parentheses:"
 )
-_COMMANDS = "Skills, which are commands (`NAME --help` says how). The file in brackets says more:"
-_NOTES = "Instructions; read the file before you do what it is about:"
+_COMMANDS = "Skills, which are commands (`NAME --help` says how). Details are in the file in parentheses:"
+_NOTES = "Instructions; read the file before a task that it covers:"
 
 
 class PromptContext:

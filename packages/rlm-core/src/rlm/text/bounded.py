@@ -164,9 +164,9 @@ class Quota:
             OSError: there is no room for `more`.
         """
         if held + more > self.each:
-            raise OSError(errno.EFBIG, f"a file may hold {self.each:,} bytes")
+            raise OSError(errno.EFBIG, f"the limit of a file is {self.each:,} bytes")
         if self.used + more > self.total:
-            raise OSError(errno.EDQUOT, f"all outputs together may hold {self.total:,} bytes")
+            raise OSError(errno.EDQUOT, f"the limit of all outputs together is {self.total:,} bytes")
         self.used += more
 
     def give_back(self, held: int) -> None:
@@ -257,7 +257,7 @@ class BoundedOutput:
             self._guard(self._file.flush)
         tail = self._tail.text()
         if self._trouble:
-            tail = f"[the complete output could not be kept: {self._trouble}]\n{tail}"
+            tail = f"[the full output could not be saved: {self._trouble}]\n{tail}"
         return join(self._head, self._length - self._limit, tail, str(self._path or ""))
 
     def _open(self) -> None:

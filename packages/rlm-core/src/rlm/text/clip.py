@@ -13,7 +13,7 @@ def clip(text: str, limit: int, where: str = "") -> str:
 
 def join(head: str, missing: int, tail: str, where: str = "") -> str:
     """Return head, note and tail. The note says how many characters are missing and where the whole is."""
-    whole = f"; the whole is in {where}" if where else ""
+    whole = f"; the full text is in {where}" if where else ""
     return f"{head}\n[… {missing:,} characters left out{whole} …]\n{tail}"
 
 

@@ -144,7 +144,7 @@ class LazyText:
         start, end = self._places[number : number + 2]
         data = os.pread(self._file, end - start, start)
         if self._now() != self._state:
-            raise OSError("the file that `context` is was changed while it was read")
+            raise OSError("the file of `context` was changed while it was read")
         return data.decode(self._encoding, "replace")
 
     def _characters(self) -> list[int]:

@@ -47,9 +47,9 @@ def _measure(data: bytes, strings: int, between: int) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError("it has a name twice")
+        raise ValueError("it contains a name twice")
     return values
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"there is no {constant}")
+    raise ValueError(f"{constant} is not allowed")

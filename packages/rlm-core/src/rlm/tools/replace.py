@@ -75,9 +75,7 @@ def _find(text: str, old: str, path: str, codec: str | None) -> re.Match[str]:
     places = list(re.finditer(r"(?=(" + _NEWLINE.join(lines) + r"))", text))
     if not places:
         reason = "" if codec or old.isascii() else f" {_UNKNOWN.format(path)}"
-        raise ToolError(
-            f"old_str does not occur in {path}. It must be the same to the character, blanks included.{reason}"
-        )
+        raise ToolError(f"old_str does not occur in {path}. It must match exactly, including blanks.{reason}")
     if len(places) > 1:
         numbers = ", ".join(str(_line(text, place.start())) for place in places)
         raise ToolError(f"old_str occurs {len(places)} times in {path}, at lines {numbers}. Add lines around it.")

@@ -40,6 +40,6 @@ class Summarize:
         if not summary:
             return Outcome("[no-op] The summary is empty; nothing was dropped.")
         if self._kernel is not None and arguments.get("flush_repl_state"):
-            await self._kernel.restart("asked for with summarize")
+            await self._kernel.restart("requested with summarize")
         new = Summary(turns[0], turns[wanted - 1], summary)
         return Outcome("\n".join(map(str, (*history.summaries, new))), forget=Forget(wanted, summary))

@@ -57,7 +57,7 @@ def parts(path: StrPath, *, up: bool = False) -> list[str]:
         if b"\0" in os.fsencode(text):
             raise ValueError
     except ValueError:  # also raised for a lone surrogate
-        raise UnsafePath(errno.EINVAL, "is a name that no file can have", text) from None
+        raise UnsafePath(errno.EINVAL, "cannot be the name of a file", text) from None
     names = [name for name in text.split("/") if name not in ("", ".")]
     if ".." in names and not up:
         raise UnsafePath(errno.EINVAL, "has `..` in it", text)
