@@ -263,7 +263,7 @@ def test_a_pause_that_is_over_is_a_try(run: Run) -> None:
 def test_nobody_waits_long_in_silence(run: Run) -> None:
     run(Retried("429 slow down", 9, 60.0))
     run(Waiting("no answer for 25 s", 40.0))
-    assert run.lines == ["  retry in 1m 00s: 429 slow down", "  still waiting, 40 s at most: no answer for 25 s"]
+    assert run.lines == ["  retry in 1m 00s: 429 slow down", "  still waiting, at most 40 s: no answer for 25 s"]
 
 
 def test_a_restarted_kernel_says_why_and_what_was_lost(run: Run) -> None:

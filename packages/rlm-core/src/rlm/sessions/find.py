@@ -159,7 +159,7 @@ def _newest(home: Path, key: SigningKey | None) -> Path:
         return own.folder
     if sessions:
         raise ConfigError(
-            f"You created no session in {home / 'sessions'} on this machine. "
+            f"You did not create any session in {home / 'sessions'} on this machine. "
             f"Name one, such as {sessions[0].folder.name}; `rlm ls` lists them."
         )
     raise SessionError(f'There is no session in {home / "sessions"} yet. `rlm "task"` creates one.')
