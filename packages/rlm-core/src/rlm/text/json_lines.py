@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -28,13 +29,18 @@ def read_objects(data: bytes, name: str) -> Iterator[tuple[int, dict[str, Any]]]
             yield number, _object(line, f"{name}, line {number}")
 
 
+@cache  # msgspec evaluates the annotations of the class each time
+def _fields(kind: type[msgspec.Struct]) -> list[str]:
+    return [field.encode_name for field in msgspec.structs.fields(kind)]
+
+
 def read_typed(value: dict[str, Any], kind: type[T], where: str) -> T:
     """Return `value` as a struct with checked fields. `where` begins the message of an error.
 
     Raises:
         ConfigError: a field is unknown, missing, or of another type; the message names it.
     """
-    known = [field.encode_name for field in msgspec.structs.fields(kind)]
+    known = _fields(kind)
     if unknown := [field for field in value if field not in known]:
         near = difflib.get_close_matches(unknown[0], known, 1)
         hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
