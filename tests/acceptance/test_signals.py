@@ -1,4 +1,4 @@
-"""behaviour.md, Ctrl-C and its kin: how a run is stopped from outside, and that nothing of it is left, ever."""
+"""behaviour.md, Ctrl-C and other signals: how a run is stopped from outside, and that nothing of it is left, ever."""
 
 from __future__ import annotations
 
