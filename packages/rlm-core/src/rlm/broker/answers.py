@@ -7,8 +7,9 @@ import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlm.broker.payload import pack
 from rlm.broker.protocol import AnswerFile
@@ -18,6 +19,12 @@ from rlm.errors import AgentError, ConfigError
 from rlm.process import files
 from rlm.process.shared_objects import load
 from rlm.text.encodings import join_surrogates
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+    from pydantic_core import ErrorDetails
+
+_PROBLEMS = 5  # that are reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +48,7 @@ class AnswerType:
         kind: Any = wanted
         try:
             adapter = TypeAdapter(kind)
-            return cls(adapter.json_schema(), adapter.validate_json)
+            return cls(adapter.json_schema(), partial(_validated, adapter))
         except (PydanticUserError, TypeError, ValueError, NameError) as error:
             reason = str(error).splitlines()[0]
             raise ConfigError(f"{wanted!r} is not a type that an answer can have: {reason}") from None
@@ -58,6 +65,25 @@ class AnswerType:
             return replace(result, value=self.parse(result.answer))
         except ValueError as error:
             raise AgentError(f"the answer does not fit the schema: {error}", Stop.SCHEMA) from None
+
+
+def _validated(adapter: TypeAdapter[Any], text: str) -> Any:
+    """Return the value of JSON text.
+
+    Raises:
+        ValueError: the text does not fit; says where and why, as for a JSON Schema.
+    """
+    from pydantic import ValidationError  # late import: see above
+
+    try:
+        return adapter.validate_json(text)
+    except ValidationError as error:
+        raise ValueError("; ".join(map(_problem, error.errors()[:_PROBLEMS]))) from None
+
+
+def _problem(error: ErrorDetails) -> str:
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error["loc"])
+    return f"${path}: {error['msg']}"
 
 
 def pack_answer(value: object, folder: Path) -> AnswerFile:

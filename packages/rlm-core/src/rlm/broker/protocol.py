@@ -359,8 +359,9 @@ def parse_budget(line: bytes) -> Budget:
         AgentError: the host refused, or has ended.
     """
     sent = accepted(line)
-    spent = Usage(**sent["spent"])
-    return Budget(**{name: sent[name] for name in Budget.__struct_fields__} | {"spent": spent})
+    values: dict[str, Any] = {name: sent[name] for name in Budget.__struct_fields__}
+    values["spent"] = Usage(**sent["spent"])
+    return Budget(**values)
 
 
 def text_line(text: str) -> bytes:
