@@ -215,7 +215,7 @@ def test_where_there_is_no_terminal_there_is_no_escape_code(play: list[str], tmp
     assert "\x1b" not in done.stderr
     assert [line.split("  ")[0 if line[0] != " " else 1] for line in done.stderr.splitlines()] == [
         *("rlm · gpt-4o · sandbox off · ipython · /src", "[1] ipython", "error: the picture could not be saved"),
-        "still waiting, 1m 30s at most: no answer for 25 s",
+        "still waiting, at most 1m 30s: no answer for 25 s",
         *("0000", "0001", "0002", "[1] ipython"),
         "2 turns · 4 agents · 2.4k in / 160 out · rlm resume 7f3a",
     ]
