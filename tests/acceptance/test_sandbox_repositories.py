@@ -57,7 +57,7 @@ def test_git_runs_nothing_that_a_cell_has_planted(
     command, done = run(rlm, [plant], before=f"git init -q; {prepare}")
     outside(command, command.cwd, (script(attack, marks, attack.use) for attack in REPOSITORY_ATTACKS))
     assert [] == [mark.name for mark in marks.iterdir()]
-    warnings = [line for line in errors(done) if "changed by this run" in line]
+    warnings = [line for line in errors(done) if "This run changed " in line]
     untold = [
         (attack.name, [line for line in warnings if attack.name in line])
         for attack in REPOSITORY_ATTACKS
@@ -97,7 +97,7 @@ def test_repositories_that_run_nothing_stay_as_they_are(rlm: Make) -> None:
     command, done = run(rlm, [f"{PREAMBLE}\nset -e; {HARMLESS}"], before=f"git init -q; {old}")
     assert "exit code" not in done.session.results[0]
     assert [] == errors(done)
-    assert "changed by" not in done.err
+    assert "This run changed" not in done.err
     places = ("plain", "tree", "clone", "bare.git", "shallow", "whole", "whole/sub", "old")
     said = outside(command, command.cwd, [f"(cd {place} && git log -1 --format=%s >&2)" for place in places])
     assert ["f", "f", "s", "f", "f", "s", "f", "more"] == said.split()
@@ -146,7 +146,7 @@ def test_what_a_killed_run_has_left_is_reported_by_the_next(rlm: Make) -> None:
     with Scripted(text("one"), text("two")) as server:
         command = replace(rlm(server), environment={**rlm(server).environment, "RLM_SANDBOX": "bwrap"})
         outputs = [command("again").err for _ in range(2)]
-    line = "git in sub/.git, changed by this run, would obey: core.fsmonitor=./x"
+    line = "This run changed sub/.git. git there would use: core.fsmonitor=./x"
     assert [1, 0] == [err.count(line) for err in outputs]
     assert (command.cwd / "sub" / ".git" / "config.rejected").exists()
     assert {".gitignore", "sessions"} == {path.name for path in (command.cwd / ".rlm").iterdir()}

@@ -87,20 +87,20 @@ REPOSITORY_ATTACKS = (
     # programs that git finds by name
     RepositoryAttack("hook", "repository; cp $E .git/hooks/pre-commit", reported="the hook pre-commit"),
     RepositoryAttack("hook-as-a-link", "repository; ln -s $E .git/hooks/post-index-change", reported="the hook post-index-change"),
-    RepositoryAttack("hooks-as-a-link", "repository; rm -rf .git/hooks; mkdir h; cp $E h/pre-commit; ln -s ../h .git/hooks", reported="hooks leads to"),
+    RepositoryAttack("hooks-as-a-link", "repository; rm -rf .git/hooks; mkdir h; cp $E h/pre-commit; ln -s ../h .git/hooks", reported="the link hooks to"),
     RepositoryAttack("hook-of-a-remote", "repository; git init -q --bare b; cp $E b/hooks/pre-receive; git remote add origin $PWD/b", "git push origin HEAD:x", reported="the hook pre-receive"),
     RepositoryAttack("hook-of-a-submodule", "repository; git clone -q . m; git init -q; mkdir -p .git/modules; mv m/.git .git/modules/m; echo gitdir: ../.git/modules/m > m/.git; cp $E .git/modules/m/hooks/pre-commit; echo 3 > m/f", f"cd m; {USE}", reported="the hook pre-commit"),
     RepositoryAttack("rebase", "repository; git commit -qam 2; GIT_SEQUENCE_EDITOR=true git rebase -q -i --root -x false; echo exec $E > .git/rebase-merge/git-rebase-todo", "git rebase --continue", reported="unfinished rebase"),
     RepositoryAttack("rebase-short", "repository; git commit -qam 2; GIT_SEQUENCE_EDITOR=true git rebase -q -i --root -x false; echo x $E > .git/rebase-merge/git-rebase-todo", "git rebase --continue", reported="unfinished rebase"),
     # files that git writes by name
-    RepositoryAttack("reflog-as-a-link", "repository; link $MARK .git/logs/HEAD", reported="logs/HEAD leads to"),
-    RepositoryAttack("reflog-of-a-branch-as-a-link", "repository; link $MARK .git/logs/refs/heads/$(git branch --show-current)", reported="leads to"),
-    RepositoryAttack("message-as-a-link", "repository; link $MARK .git/COMMIT_EDITMSG", reported="COMMIT_EDITMSG leads to"),
-    RepositoryAttack("index-as-a-link", "repository; link $MARK .git/index", "git add -A", reported="index leads to"),
-    RepositoryAttack("refs-as-a-link", "repository; rm -r .git/refs/tags; ln -s $(dirname $MARK) .git/refs/tags", "git tag $(basename $MARK)", reported="refs/tags leads to"),
+    RepositoryAttack("reflog-as-a-link", "repository; link $MARK .git/logs/HEAD", reported="the link logs/HEAD to"),
+    RepositoryAttack("reflog-of-a-branch-as-a-link", "repository; link $MARK .git/logs/refs/heads/$(git branch --show-current)", reported="the link logs/refs/heads/"),
+    RepositoryAttack("message-as-a-link", "repository; link $MARK .git/COMMIT_EDITMSG", reported="the link COMMIT_EDITMSG to"),
+    RepositoryAttack("index-as-a-link", "repository; link $MARK .git/index", "git add -A", reported="the link index to"),
+    RepositoryAttack("refs-as-a-link", "repository; rm -r .git/refs/tags; ln -s $(dirname $MARK) .git/refs/tags", "git tag $(basename $MARK)", reported="the link refs/tags to"),
     RepositoryAttack("worktree-elsewhere", "repository; git mv f $(basename $MARK); git commit -qm m; git config core.worktree $(dirname $MARK)", "git checkout -f .", reported="core.worktree"),
     # through the project's own repository
-    RepositoryAttack("project-reflog", "cd ..; mkdir -p .git/logs/refs/heads; link $MARK .git/logs/refs/heads/project-reflog", "cd ..; git commit -q --allow-empty -m x; git branch project-reflog", reported="leads to"),
+    RepositoryAttack("project-reflog", "cd ..; mkdir -p .git/logs/refs/heads; link $MARK .git/logs/refs/heads/project-reflog", "cd ..; git commit -q --allow-empty -m x; git branch project-reflog", reported="the link logs/refs/heads/"),
     RepositoryAttack("project-submodule", "repository; git config core.fsmonitor $E; cd ..; git add project-submodule", "cd ..; git status", reported="core.fsmonitor"),
     RepositoryAttack("project-pointer", "repository; git config core.fsmonitor $E; mv .git ../.git/project-pointer; echo gitdir: ../.git/project-pointer > .git", reported="core.fsmonitor"),
     # content from before the run
