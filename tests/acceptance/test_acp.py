@@ -374,6 +374,6 @@ def test_it_takes_no_task_and_no_files(alone: Rlm, tmp_path: Path) -> None:
     for words in (["acp", "task"], ["--acp", "task"]):
         done = alone(*words)
         assert (2, "") == (done.code, done.out)
-        assert "no task" in done.err or "takes no words" in done.err
+        assert "no task" in done.err or "accepts no words" in done.err
     done = alone("--acp", stdin="")
     assert (0, "", "") == (done.code, done.out, done.err)
