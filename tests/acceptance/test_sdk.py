@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from rlm_testkit.cli import Rlm, python
-from rlm_testkit.scripted import Scripted, by_task, call, error, hang, text
+from rlm_testkit.scripted import Answer, Request, Scripted, by_task, call, error, hang, text
 
 Make = Callable[[Scripted], Rlm]
 
@@ -55,6 +55,31 @@ def test_leaving_the_stream_cancels_the_run(rlm: Make) -> None:
     assert (0, "") == (done.returncode, done.stderr)
     session = next((command.cwd / ".rlm" / "sessions").glob("[0-9a-f]*"))
     assert "cancelled" == json.loads((session / "meta.json").read_text())["status"]
+
+
+def test_a_loop_that_is_left_as_the_program_ends_stops_what_runs(rlm: Make) -> None:
+    """The end of `asyncio.run` cancels all tasks at once; kernels are ended all the same, and nothing is said."""
+    program = (
+        "import asyncio, rlm\n"
+        "async def one():\n"
+        "    async for record in rlm.stream('go'):\n"
+        "        if record['type'] == 'cell_end':\n"
+        "            break\n"
+        "async def many():\n"
+        "    async for result in rlm.batch([f'task {n}' for n in range(9)], concurrency=3, output='out'):\n"
+        "        print(result.ok)\n"
+        "        break\n"
+        "asyncio.run(one())\n"
+        "asyncio.run(many())\n"
+        "print('ended')"
+    )
+
+    def script(request: Request) -> Answer:
+        return text("done") if request.turn else call("ipython", code="1+1")
+
+    with Scripted(script) as server:
+        done = python(rlm(server), program)
+    assert ("True\nended\n", "") == (done.stdout, done.stderr)
 
 
 def test_a_failed_run_raises_from_the_one_tree_of_errors(alone: Rlm) -> None:

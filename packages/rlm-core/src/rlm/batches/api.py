@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from rlm.batches.batch import Batch, new_config
 from rlm.batches.executor_choice import executor_for
 from rlm.batches.executors import Executor
 from rlm.batches.folder import BatchFolder, create, exists
+from rlm.batches.own_task import in_own_task
 from rlm.batches.results import TaskResult, read_results
 from rlm.batches.tasks import BatchTask, Job, check_one, check_tasks, jobs_of, read_tasks
 from rlm.batches.work import BatchSettings
@@ -26,7 +27,7 @@ Tasks = FilePath | Iterable[str | Mapping[str, Any] | BatchTask]
 ExecutorName = Literal["here", "ray"]
 
 
-async def batch(
+def batch(
     tasks: Tasks,
     *,
     concurrency: int = 16,
@@ -35,7 +36,7 @@ async def batch(
     rollouts: int = 1,
     cwd: FilePath | None = None,
     **settings: Unpack[HostSettings],
-) -> AsyncIterator[TaskResult]:
+) -> AsyncGenerator[TaskResult]:
     """Run an agent on each task, and yield each result when the task ends.
 
     Leaving the loop early cancels the tasks that still run.
@@ -60,10 +61,7 @@ async def batch(
     config = read_config({}, named=settings)
     place = Path.cwd() / (cwd or "")
     request = _Request(tasks, config, place, executor, concurrency, rollouts)
-    results = _without_folder(request) if output is None else _in_folder(request, Path.cwd() / output)
-    async with aclosing(results):
-        async for result in results:
-            yield result
+    return in_own_task(_without_folder(request) if output is None else _in_folder(request, Path.cwd() / output))
 
 
 @dataclass(frozen=True, slots=True)

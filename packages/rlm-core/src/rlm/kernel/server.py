@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -105,22 +105,55 @@ class _ZygoteConnection:
     """A running zygote and the connection to it."""
 
     process: subprocess.Popen[bytes]
-    writer: asyncio.StreamWriter
+    transport: asyncio.Transport
     stderr: BoundedLog
-    listening: asyncio.Task[None] | None = None
+    ending: asyncio.Task[None] | None = None
     kernels: dict[int, KernelProcess] = field(default_factory=dict)
     over: bool = False
     """True when we have closed the connection, or the zygote has ended."""
 
     def send(self, **what: Any) -> None:
         """Send a request. If the zygote has ended, do nothing: its kernels have ended too."""
-        if not self.writer.is_closing():
-            self.writer.write(json.dumps(what).encode() + b"\n")
+        if not self.transport.is_closing():
+            self.transport.write(json.dumps(what).encode() + b"\n")
+
+    def note(self, report: dict[str, Any]) -> None:
+        """Note what the zygote reports of a kernel."""
+        kernel = self.kernels.get(report["id"])
+        if kernel is None:
+            return  # it had ended before the request to kill it arrived
+        if "status" in report:
+            kernel.log = report["log"]
+            kernel.resolve(status=report["status"])
+        if "swept" in report:
+            kernel.resolve_sweep()
+        if "gone" in report:
+            del self.kernels[kernel.id]
+            kernel.resolve(gone=True)
 
     def drain_stderr(self) -> None:
         """Read what the zygote has written to stderr."""
         if not self.stderr.drain():
             asyncio.get_running_loop().remove_reader(self.stderr)
+
+
+class _Reports(asyncio.Protocol):
+    """Hears the zygote. It is not a task: the end of `asyncio.run` cancels all tasks, while agents end kernels."""
+
+    def __init__(self, ended: Callable[[_ZygoteConnection], None]) -> None:
+        self.zygote: _ZygoteConnection | None = None
+        self._ended = ended
+        self._held = b""
+
+    def data_received(self, data: bytes) -> None:
+        assert self.zygote is not None, "it reports of kernels only"
+        *lines, self._held = (self._held + data).split(b"\n")
+        for line in lines:
+            self.zygote.note(json.loads(line))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature of asyncio
+        if self.zygote is not None and not self.zygote.over:
+            self._ended(self.zygote)
 
 
 class KernelServer:
@@ -201,29 +234,28 @@ class KernelServer:
         finally:
             theirs.close()
             stderr.close_end()
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
-        zygote = _ZygoteConnection(process, writer, stderr)
-        zygote.listening = asyncio.create_task(self._listen(zygote, reader))
+        reports = _Reports(self._on_end)
+        transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: reports, sock=ours)
+        zygote = reports.zygote = _ZygoteConnection(process, transport, stderr)
         asyncio.get_running_loop().add_reader(stderr, zygote.drain_stderr)
         return zygote
 
-    async def _listen(self, zygote: _ZygoteConnection, reader: asyncio.StreamReader) -> None:
-        with contextlib.suppress(ConnectionError):
-            while (report := await reader.readline()).endswith(b"\n"):
-                _note(zygote, json.loads(report))
-        if zygote.over:
-            return
+    def _on_end(self, zygote: _ZygoteConnection) -> None:
+        """The zygote ended by itself."""
         zygote.over, self._zygote = True, None
         zygote.drain_stderr()
         self.last_error = zygote.stderr.text().strip()
+        zygote.ending = asyncio.create_task(self._clear_up(zygote))
+
+    async def _clear_up(self, zygote: _ZygoteConnection) -> None:
+        """Find and kill the processes that its kernels had started: the kernels ended with it."""
         await _hang_up(zygote)
-        # its kernels ended with it; we must find and kill the processes that they had started
         await asyncio.to_thread(kill_until_gone, partial(marked, self._mark))
 
 
 async def _hang_up(zygote: _ZygoteConnection) -> None:
     zygote.over = True
-    zygote.writer.close()
+    zygote.transport.close()
     await asyncio.to_thread(_wait, zygote.process)
     asyncio.get_running_loop().remove_reader(zygote.stderr)
     zygote.stderr.close()
@@ -267,20 +299,6 @@ def _finding_libraries(env: dict[str, str]) -> dict[str, str]:
         return env
     folders = [str(Path(sys.base_prefix) / "lib"), *filter(None, [env.get("LD_LIBRARY_PATH")])]
     return env | {"LD_LIBRARY_PATH": os.pathsep.join(folders)}
-
-
-def _note(zygote: _ZygoteConnection, report: dict[str, Any]) -> None:
-    kernel = zygote.kernels.get(report["id"])
-    if kernel is None:
-        return  # it had ended before the request to kill it arrived
-    if "status" in report:
-        kernel.log = report["log"]
-        kernel.resolve(status=report["status"])
-    if "swept" in report:
-        kernel.resolve_sweep()
-    if "gone" in report:
-        del zygote.kernels[kernel.id]
-        kernel.resolve(gone=True)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:
