@@ -341,7 +341,7 @@ def test_a_jupyter_client_works_on_the_kernel_of_a_running_session(rlm: Make, te
     """The client is jupyter_client's own, by the connection file that `rlm attach` prints."""
     with Scripted(lambda request: text(f"Heard: {task(request)}")) as server:
         command = rlm(server)
-        assert "runs." in command("attach").err
+        assert "is running." in command("attach").err
         screen = terminal(command)
         say(screen, ">x = 41", "✓")
         attached = terminal(command, "attach", sign="Ctrl-C ends it.")

@@ -25,7 +25,7 @@ def test_a_program_runs_an_agent_and_gets_its_result(rlm: Make) -> None:
 
 def test_a_program_watches_the_records_as_they_happen(rlm: Make) -> None:
     program = (
-        "import asyncio, rlm\n"
+        "import asyncio, json, rlm\n"
         "async def main():\n"
         "    async for record in rlm.stream('go', tools=('ipython',)):\n"
         "        print(json.dumps(record))\n"
