@@ -18,7 +18,7 @@ from rlm.config.sources import override, recorded_settings
 from rlm.core.agent import Agent, AgentResult
 from rlm.core.budget import Stop, TurnLimit
 from rlm.core.events import Delta, Effects, Event, Failed, Replied, RequestStarted, Stopped, ToolReturned
-from rlm.core.messages import User, with_pictures
+from rlm.core.messages import System, User, with_pictures
 from rlm.core.ports import Model
 from rlm.core.state import ConversationState
 from rlm.core.task import RunResult
@@ -127,6 +127,7 @@ class AgentRunner:
                 raise self._timed_out(f"timed out after {timeout:g} s") from None
 
     async def _work(self, task: str, pictures: Sequence[str]) -> AgentResult:
+        opening: list[System | User] = []
         if self._opening is None:
             self._task = task
             self.session.name_after(task)
@@ -135,8 +136,6 @@ class AgentRunner:
             self._opening = AgentOpening(self._spec, self._context, self.session, self._replays, self._depth)
             opening = await self._opening.messages(self._tools, self._kernel, self._hear)
             await self._context.warmup.wait(self._opening.beginning)
-        else:
-            opening = []
         assert self._agent is not None, "it is made with the opening"
         self._turns.begin(self._agent.state.spent)
         self._answers.taken = None
@@ -228,13 +227,12 @@ class AgentRunner:
         """
         if result.stop is Stop.SCHEMA:
             raise no_fit(result.words)
-        session = self.session
         return RunResult(
             result.answer,
             result.stop,
-            session.meta.tree_usage,
+            self.session.meta.tree_usage,
             result.spent.turns,
-            session.folder,
+            self.session.folder,
             result.words,
             self._answers.value_of(result),
         )
@@ -287,9 +285,9 @@ class AgentRunner:
         self._report_repositories()
 
     async def _isolate(self, stack: AsyncExitStack, sandbox: Sandbox | None) -> None:
-        place, context = self._spec.worktrees[-1], self._context
         from rlm.host.isolation import open_worktree
 
+        place, context = self._spec.worktrees[-1], self._context
         self._worktree = stack.enter_context(open_worktree(context.git, place, context.supervisor, sandbox))
         home = files.resolve(self._spec.config.home)
         self._spec = replace(self._spec, cwd=await self._worktree.make(self._spec.cwd, home))
@@ -332,15 +330,9 @@ class AgentRunner:
         )
 
     def _new_model(self, config: Config) -> Model:
-        key = f"{self.session.tree_id}-{self._spec.number // _SHARING}"
-        return self._context.models.model(
-            config,
-            self._task,
-            self._depth,
-            self._hear,
-            stream=self._context.stream,
-            cache_key=key,
-            schema=self._spec.schema,
+        context, key = self._context, f"{self.session.tree_id}-{self._spec.number // _SHARING}"
+        return context.models.model(
+            config, self._task, self._depth, self._hear, stream=context.stream, cache_key=key, schema=self._spec.schema
         )
 
     def _new_child(self, spec: AgentSpec, session: Session, slot: Slot) -> AgentRunner:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 
-class _Pattern:
+class _LazyPattern:
     """A regular expression, compiled when it is first needed: most runs see no error of a provider."""
 
     def __init__(self, pattern: str) -> None:
@@ -41,8 +41,8 @@ _OVERFLOW = (
     r"when context the overflows|context overflow",
 )
 
-OVERFLOW = _Pattern("|".join(_OVERFLOW))
-NEVER_FITS = _Pattern(r"request too large for")  # one request is above the limit of tokens per minute
+OVERFLOW = _LazyPattern("|".join(_OVERFLOW))
+NEVER_FITS = _LazyPattern(r"request too large for")  # one request is above the limit of tokens per minute
 _MEANS = r"(quota|credits?|balance|funds|allowance|allocation|budget)"
 _IS = r"( (is|are|has|have|been|was|were|already|currently|fully|all|now))*"
 _SPENT = (
@@ -71,9 +71,9 @@ _QUOTA = (
     r"(calls?|requests?|tokens?) (/|per|a) month\b|no resource package|allocationquota",
     r"余额不足|欠费|充值|额度(不足|已|用)",
 )
-QUOTA = _Pattern("|".join(_QUOTA))
+QUOTA = _LazyPattern("|".join(_QUOTA))
 """The account has used up its quota. For text in which underscores and hyphens are replaced by blanks."""
-CONTENT_FILTER = _Pattern(
+CONTENT_FILTER = _LazyPattern(
     r"content_?(filter|policy)|content (filter|management policy|moderation)|responsibleaipolicy"  # Azure, LiteLLM
     r"|violat(es?|ing|ion).{0,40}(policy|policies)|rejected .{0,20}safety system"  # OpenAI
     r"|(input|prompt|output|message|content)\b.{0,20} (was|were|has been) (flagged|blocked)"  # OpenRouter, Google
@@ -81,31 +81,31 @@ CONTENT_FILTER = _Pattern(
     r"|data_?inspection_?failed|inappropriate content|content exists risk|sensitive (content|information)"  # in China
     r"|contentfilter|敏感"
 )
-PASSING = _Pattern(
+PASSING = _LazyPattern(
     r"retrydelay|\bper (second|sec|minute|min|hour)\b|perminute|(/|\ba) ?(second|sec|minute|min|hour)s?\b|\b[rt]p[ms]\b"
     r"|concurren|(requests?|tokens?) per(?! month)"
 )
 """The limit is a rate limit: Gemini's text also mentions billing, and Scaleway's an insufficient quota."""
-PLACE = _Pattern(
+PLACE = _LazyPattern(
     r"(country|countries|region|territory|location|jurisdiction)\b.{0,60}"
     r"\b((un|not )supported|(not |un)available|not allowed|restricted|prohibited|blocked|banned)"
     r"|(not |un)(supported|available|allowed|offered) (in|for|from) (your|this|the) "
     r"(current )?(country|region|territory|location)|unsupported (country|region|location)|geo ?(block|restrict|fenc)"
 )
 """The reason is the client's location. For text in which underscores and hyphens are replaced by blanks."""
-FIREWALL = _Pattern(
+FIREWALL = _LazyPattern(
     r"attention required|just a moment|cloudflare|access denied|(been|are) blocked|captcha|incapsula|imperva|akamai"
     r"|web application firewall|request blocked|error code:? ?10\d\d"
 )
 """A web page instead of an API error: a firewall before the server refuses the client."""
-BAD_KEY = _Pattern(r"(invalid|incorrect|no|missing) api[ _-]?key|api[ _-]?key (is )?(not valid|invalid|missing)")
-UNKNOWN_MODEL = _Pattern(
+BAD_KEY = _LazyPattern(r"(invalid|incorrect|no|missing) api[ _-]?key|api[ _-]?key (is )?(not valid|invalid|missing)")
+UNKNOWN_MODEL = _LazyPattern(
     r"\b(model|deployment)\b[^.;]{0,100}?( not found|\bnot exist|n't exist|\bnot available|\bnot supported$)"
     r"|\b(model|deployment) [`'\"\w./:@-]+ (is )?(unknown|invalid|not supported)"
     r"|unknown model|invalid model|no such model|not a valid model|could not find (the )?model|model_?not_?found"
     r"|api deployment for this resource does not exist|no endpoints found (for|matching)|model.not.exist",
 )
-TEMPLATE = _Pattern(
+TEMPLATE = _LazyPattern(
     r"jinja|(chat|prompt)[_ ]template|templateerror|template[_ ]error|raise_exception|after the optional system"
     r"|roles must alternate|unexpected role|message_order|unable to generate parser|error rendering"
     r"|parse tool call arguments|json\.exception\."
@@ -120,4 +120,4 @@ TEMPLATE = _Pattern(
 )
 """The model's chat template refuses the messages. It refuses the same messages each time."""
 
-PLAIN_HTTP = _Pattern(r"http request (was sent )?to (an )?https (port|server)|requires tls")
+PLAIN_HTTP = _LazyPattern(r"http request (was sent )?to (an )?https (port|server)|requires tls")
