@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -24,7 +25,7 @@ from rlm.kernel.state import KernelState
 from rlm.text.bounded import BoundedOutput
 
 _LADDER = (2.0, 3.0)  # grace seconds of a cell after the first and the second interrupt; then its kernel is killed
-_HASTY = 3.0  # grace seconds after the interrupt when the run is cancelled
+_HASTY = (1.0, 2.0)  # the same times when the run is cancelled; the first interrupt may come just before the code runs
 _READING = 60.0  # seconds to read the output of a cell that has replied; a hostile kernel could send without end
 _SLOW = 5.0  # seconds to wait for a cell to begin on a busy machine; then its time limit starts anyway
 _ASIDE = 2.0  # timeout in seconds of a request that is not a cell
@@ -257,24 +258,23 @@ class JupyterKernel:
                 await asyncio.wait({cell.over, expired}, return_when=asyncio.FIRST_COMPLETED)
             timed_out = not cell.over.done()
             if timed_out:
-                await self._interrupt(connection, cell)
+                await self._interrupt(connection, cell, _LADDER)
             return self._account(connection, cell, f"timed out after {timeout:g} s" if timed_out else "")
         except asyncio.CancelledError:
             await self._abandon(connection, cell)
             raise
 
-    async def _interrupt(self, connection: KernelConnection, cell: RunningCell) -> None:
-        for patience in _LADDER:
+    async def _interrupt(self, connection: KernelConnection, cell: RunningCell, ladder: Sequence[float]) -> None:
+        for patience in ladder:
             if await _ends_when_interrupted(connection, cell, patience):
                 await connection.sweep(cell)
                 return
 
     async def _abandon(self, connection: KernelConnection, cell: RunningCell) -> None:
-        """Interrupt the cell of a cancelled run. A second cancellation skips the grace periods."""
+        """End the cell, because the run is cancelled. A second cancellation skips the waiting."""
         try:
             await _begun(cell, _SLOW)
-            await _ends_when_interrupted(connection, cell, _HASTY)
-            await connection.sweep(cell)
+            await self._interrupt(connection, cell, _HASTY)
         finally:
             self._account(connection, cell, "cancelled")
 
