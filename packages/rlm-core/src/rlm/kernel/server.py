@@ -16,7 +16,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
@@ -100,24 +100,50 @@ class KernelProcess:
             await asyncio.wait({done})
 
 
-@dataclass(slots=True)
-class _ZygoteConnection:
-    """A running zygote and the connection to it."""
+class _ZygoteConnection(asyncio.Protocol):
+    """A running zygote and the connection to it.
 
-    process: subprocess.Popen[bytes]
-    transport: asyncio.Transport
-    stderr: BoundedLog
-    ending: asyncio.Task[None] | None = None
-    kernels: dict[int, KernelProcess] = field(default_factory=dict)
-    over: bool = False
-    """True when we have closed the connection, or the zygote has ended."""
+    No task reads its reports: the end of `asyncio.run` cancels all tasks at once, while agents still end their kernels.
+    """
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], stderr: BoundedLog, on_end: Callable[[_ZygoteConnection], None]
+    ) -> None:
+        """`on_end` is called if the zygote ends by itself."""
+        self.process = process
+        self.stderr = stderr
+        self.kernels: dict[int, KernelProcess] = {}
+        self.ending: asyncio.Task[None] | None = None
+        self.over = False
+        """True when we have closed the connection, or the zygote has ended."""
+        self._on_end = on_end
+        self._transport: asyncio.Transport | None = None
+        self._held = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._held = (self._held + data).split(b"\n")
+        for line in lines:
+            self._note(json.loads(line))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature of asyncio
+        if not self.over:
+            self._on_end(self)
+
+    def close(self) -> None:
+        self.over = True
+        if self._transport is not None:
+            self._transport.close()
 
     def send(self, **what: Any) -> None:
         """Send a request. If the zygote has ended, do nothing: its kernels have ended too."""
-        if not self.transport.is_closing():
-            self.transport.write(json.dumps(what).encode() + b"\n")
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(json.dumps(what).encode() + b"\n")
 
-    def note(self, report: dict[str, Any]) -> None:
+    def _note(self, report: dict[str, Any]) -> None:
         """Note what the zygote reports of a kernel."""
         kernel = self.kernels.get(report["id"])
         if kernel is None:
@@ -135,25 +161,6 @@ class _ZygoteConnection:
         """Read what the zygote has written to stderr."""
         if not self.stderr.drain():
             asyncio.get_running_loop().remove_reader(self.stderr)
-
-
-class _Reports(asyncio.Protocol):
-    """Hears the zygote. It is not a task: the end of `asyncio.run` cancels all tasks, while agents end kernels."""
-
-    def __init__(self, ended: Callable[[_ZygoteConnection], None]) -> None:
-        self.zygote: _ZygoteConnection | None = None
-        self._ended = ended
-        self._held = b""
-
-    def data_received(self, data: bytes) -> None:
-        assert self.zygote is not None, "it reports of kernels only"
-        *lines, self._held = (self._held + data).split(b"\n")
-        for line in lines:
-            self.zygote.note(json.loads(line))
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature of asyncio
-        if self.zygote is not None and not self.zygote.over:
-            self._ended(self.zygote)
 
 
 class KernelServer:
@@ -234,10 +241,10 @@ class KernelServer:
         finally:
             theirs.close()
             stderr.close_end()
-        reports = _Reports(self._on_end)
-        transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: reports, sock=ours)
-        zygote = reports.zygote = _ZygoteConnection(process, transport, stderr)
-        asyncio.get_running_loop().add_reader(stderr, zygote.drain_stderr)
+        loop = asyncio.get_running_loop()
+        zygote = _ZygoteConnection(process, stderr, self._on_end)
+        loop.add_reader(stderr, zygote.drain_stderr)
+        await loop.create_unix_connection(lambda: zygote, sock=ours)
         return zygote
 
     def _on_end(self, zygote: _ZygoteConnection) -> None:
@@ -254,8 +261,7 @@ class KernelServer:
 
 
 async def _hang_up(zygote: _ZygoteConnection) -> None:
-    zygote.over = True
-    zygote.transport.close()
+    zygote.close()
     await asyncio.to_thread(_wait, zygote.process)
     asyncio.get_running_loop().remove_reader(zygote.stderr)
     zygote.stderr.close()
