@@ -1,4 +1,4 @@
-"""The gate that a cluster shares: what a worker had is given back, however it goes. The actor is a plain object here."""
+"""The request limiter that a cluster shares: the slots of a lost worker are released. The actor is a plain object here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REFUSED, DONE = RequestOutcome(overloaded=True), RequestOutcome(succeeded=True)
 
 
 async def with_one_free() -> GateActor:
-    """The provider has refused one of two requests: from here on one may be in flight."""
+    """Return a gate after the provider has refused one of two requests: now one request at a time is allowed."""
     gate = GateActor()
     await gate.enter("a", 1, ROOT)
     await gate.enter("b", 1, ROOT)
@@ -27,7 +27,7 @@ async def test_what_a_worker_has_is_given_back_when_it_is_lost() -> None:
     assert not waiting.done()
     await gate.forget("b")
     await waiting
-    await gate.leave("b", 1, DONE)  # comes late, of one who is gone: nothing is given back twice
+    await gate.leave("b", 1, DONE)  # it comes late, from a forgotten worker: its slot is not released twice
     behind = asyncio.create_task(gate.enter("c", 1, ROOT))
     for _ in range(5):
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Files of tasks are read whole, and refused by the line, before anything runs."""
+"""A file of tasks is read completely before any task runs. Each error names its line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that cells give: how they go from one kernel to another, and what of them is refused."""
+"""Answers that cells give: how they get from one kernel to another, and which answers are refused."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Even(BaseModel):
 
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
-    """Of the agent, and of the host."""
+    """The folder of the agent, and the folder of the host."""
     agent, host = tmp_path / "agent", tmp_path / "host"
     agent.mkdir()
     host.mkdir()
@@ -69,7 +69,7 @@ async def test_what_json_holds_comes_as_it_was_given(folders: tuple[Path, Path],
     loaded = load_answer(parse_answer(line), agent)
     assert loaded.value == value
     assert loaded.answer == (value if isinstance(value, str) else taken.text)
-    assert [*agent.iterdir(), *host.iterdir()] == [], "nothing is left of it"
+    assert [*agent.iterdir(), *host.iterdir()] == [], "no file is left"
 
 
 @pytest.mark.parametrize("value", [(1, 2), {1: "a"}, {1}, float("nan"), b"bytes", Point(1), [(1,)], Path("/x"), 1j])

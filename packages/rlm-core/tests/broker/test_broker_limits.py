@@ -1,4 +1,4 @@
-"""A kernel that attacks its host over the socket: it gets a line at most, and nobody else notices."""
+"""A kernel that attacks its host over the socket. It gets one line at most, and other agents are not affected."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def split(broker: Broker) -> tuple[str, str]:
 
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """asyncio logs what nobody handles, with a traceback: a flood of that fills the user's terminal or disk."""
+    """Fail if asyncio logs an exception that nobody handled: many of these would fill the user's terminal or disk."""
     caplog.set_level(logging.WARNING)
     yield
     assert [] == [record.getMessage() for record in caplog.records if "slow" not in record.getMessage()]
 
 
 def one_line(data: bytes) -> str:
-    """The reason of an error that is one line."""
+    """Check that the reply is one line with an error, and return its reason."""
     assert data.count(b"\n") == 1
     reply = json.loads(data)
     assert "error" == reply["type"]
@@ -58,11 +58,11 @@ def one_line(data: bytes) -> str:
 
 
 async def sent(path: str, data: bytes) -> bytes:
-    """All that the host has to say to this."""
+    """Send the data, and return the first line of the host's reply."""
     reader, writer = await asyncio.open_unix_connection(path, limit=64 * MEGABYTE)
     try:
         writer.write(data)
-        with suppress(ConnectionError):  # refused before all of it was there
+        with suppress(ConnectionError):  # the host may refuse the request before all of it has arrived
             await writer.drain()
         return await reader.readline()
     finally:
@@ -118,7 +118,7 @@ BAD = {
 
 
 def asked(line: bytes) -> bytes:
-    """The same as a part of a request of this version, so that nothing but this part is bad."""
+    """Return the line as part of a request of this version, so that only this part is invalid."""
     whole = b'{"version": 1, "verb": "run", '
     return whole + line[1:] if line.startswith(b'{"') else line
 
@@ -141,7 +141,7 @@ async def test_what_is_no_request_is_answered_with_one_line(tmp_path: Path) -> N
 
 
 async def test_a_request_that_is_parsed_costs_no_more_than_its_length(tmp_path: Path) -> None:
-    """json.loads makes 64 bytes of `[],`: what 16 MB can be blown up to is never made."""
+    """json.loads needs 64 bytes for each `[],`: the host must not build objects of many times the size of the request."""
     async with Broker(tmp_path, Runs(answers)) as broker:
         before = peak()
         for line in (BAD["millions of lists"], BAD["millions of texts"], BAD["millions of names"]):
@@ -171,7 +171,7 @@ async def test_a_long_task_arrives_and_a_longer_one_is_refused_before_it_is_sent
 
 @contextmanager
 def flood(path: str, connections: int, data: bytes) -> Iterator[list[socket.socket]]:
-    """That many connections, or as many as the host's queue takes, each of which sends `data` as far as it is read."""
+    """Open that many connections, or as many as the host's queue accepts. Each sends `data` as long as it is read."""
     with ExitStack() as stack:
         ends = []
         for _ in range(connections):
@@ -200,7 +200,7 @@ def _write(ends: list[socket.socket], data: bytes, stop: threading.Event) -> Non
 
 
 async def test_many_connections_that_send_without_end_cost_little_and_stop_nobody(tmp_path: Path) -> None:
-    """Today 30 of them cost 1.9 GB."""
+    """Without a limit, 30 of them cost 1.9 GB."""
     host = HostCapacity()
     folders = [tmp_path / name for name in ("hostile", "other")]
     for folder in folders:
@@ -219,7 +219,7 @@ async def test_many_connections_that_send_without_end_cost_little_and_stop_nobod
 
 
 def _read_all(ends: list[socket.socket]) -> list[bytes]:
-    """They stay non-blocking: the flood still writes to them."""
+    """Read one reply from each. The sockets stay non-blocking, because the flood still writes to them."""
     received = []
     for end in ends:
         assert select.select([end], [], [], TIMEOUT)[0]
@@ -234,7 +234,7 @@ async def test_connections_that_say_nothing_or_too_little_are_closed(tmp_path: P
         begun[1].write(b'{"token": "')
         long = await asyncio.open_unix_connection(path)
         long[1].write(b"x" * 100_000)
-        assert RESULT == await ask(path, RunRequest(token, "task")), "they hold nobody up"
+        assert RESULT == await ask(path, RunRequest(token, "task")), "idle connections must not block others"
         for reader, writer in (silent, begun, long):
             assert "not complete after" in one_line(await reader.readline())
             assert b"" == await reader.read()
@@ -242,7 +242,7 @@ async def test_connections_that_say_nothing_or_too_little_are_closed(tmp_path: P
 
 
 async def test_twenty_thousand_connections_take_few_descriptors_and_nobody_s_turn(tmp_path: Path) -> None:
-    """Today they take all, and asyncio logs 240 MB about it."""
+    """Without a limit they take all descriptors, and asyncio logs 240 MB about it."""
     before = psutil.Process().num_fds()
     host = HostCapacity()
     (tmp_path / "other").mkdir()
@@ -298,7 +298,7 @@ async def test_calls_beyond_what_the_host_takes_are_refused_with_a_line(tmp_path
             await ask(path, RunRequest(token, "task"))
         go_on.set()
         assert [RESULT] * 3 == await asyncio.gather(*calls)
-        assert RESULT == await ask(path, RunRequest(token, "task")), "there is room again"
+        assert RESULT == await ask(path, RunRequest(token, "task")), "a finished call makes room for the next"
 
 
 def test_the_host_leaves_most_descriptors_to_others() -> None:

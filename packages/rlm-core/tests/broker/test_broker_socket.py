@@ -1,4 +1,4 @@
-"""The socket between a cell and its host: nothing that comes over it is trusted."""
+"""The socket between a cell and its host: the host trusts no message that arrives there."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_what_the_host_answers_is_what_the_cell_gets(tmp_path: Path) -> No
     async with Broker(tmp_path, Runs(answers)) as broker:
         path, token = split(broker)
         assert RESULT == await ask(path, RunRequest(token, "task"))
-    assert [] == list(tmp_path.iterdir()), "the socket goes with its owner"
+    assert [] == list(tmp_path.iterdir()), "the socket is removed with the broker"
 
 
 async def test_more_calls_at_once_than_the_system_lets_wait_are_all_answered(tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_a_file_is_described_by_its_size_and_head(tmp_path: Path) -> None:
 
 
 async def test_a_child_that_its_cell_gave_up_is_not_cancelled_again_while_it_ends(tmp_path: Path) -> None:
-    """Its kernel would be killed as one that ignores interrupts."""
+    """A second cancellation would kill its kernel, as if it ignored interrupts."""
     began, ending, ended, go = (asyncio.Event() for _ in range(4))
 
     async def work(request: RunRequest) -> RunResult:
@@ -306,7 +306,7 @@ async def test_a_child_that_its_cell_gave_up_is_not_cancelled_again_while_it_end
             await began.wait()
             call.cancel()
             await ending.wait()
-            asyncio.get_running_loop().call_later(0.01, go.set)  # by then the broker closes
+            asyncio.get_running_loop().call_later(0.01, go.set)  # the broker closes before this
         assert ended.is_set()
 
 
@@ -316,7 +316,7 @@ async def test_how_far_a_call_is_comes_before_its_result_and_never_waits_for_the
         path, token = split(broker)
         request = CallRequest(token, "server", "tool", json.dumps({"numbers": list(range(1000))}))
         result = await call_tool(path, request, lambda done, total, message: heard.append(done))
-    assert ({"numbers": list(range(1000))}, 9_999) == (result, heard[-1]), "of the rest, the newest"
+    assert ({"numbers": list(range(1000))}, 9_999) == (result, heard[-1]), "of the other messages, only the newest"
     assert sorted(heard) == heard
 
 

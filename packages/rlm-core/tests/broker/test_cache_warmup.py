@@ -1,4 +1,4 @@
-"""Who waits for the provider's cache, and until when."""
+"""Which agents wait for the provider's cache, and how long."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LONG, OTHER = "a" * LEAST, "b" * LEAST
 
 
 async def waiting(warmup: CacheWarmup, beginning: str, agents: int) -> list[asyncio.Task[None]]:
-    """Those of so many agents that wait."""
+    """Start this many agents, and return the tasks of those that still wait."""
     tasks = [asyncio.ensure_future(warmup.wait(beginning)) for _ in range(agents)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -22,11 +22,11 @@ async def test_all_but_the_first_few_wait_until_a_reply_to_the_same_beginning_be
     late = await waiting(warmup, LONG, FEW + 2)
     assert 2 == len(late)
     warmup.replied(OTHER)
-    assert [] == await waiting(warmup, OTHER, FEW), "others have their own first"
+    assert [] == await waiting(warmup, OTHER, FEW), "another beginning has its own first agents"
     assert not any(task.done() for task in late)
     warmup.replied(LONG)
     await asyncio.gather(*late)
-    assert [] == await waiting(warmup, LONG, 20), "it is known from then on"
+    assert [] == await waiting(warmup, LONG, 20), "from then on the beginning is known"
 
 
 async def test_nobody_waits_for_what_no_provider_caches_or_where_it_is_off() -> None:

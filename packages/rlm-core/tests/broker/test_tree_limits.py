@@ -1,4 +1,4 @@
-"""The limits of a tree: who is admitted, and who may work."""
+"""The limits of a tree: which agents are admitted, and which may work."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_part_of_each_limit_is_kept_for_the_last_request_a_tenth_or_twice_the_
     assert one.exhausted == cheap.exhausted, "90 of 100: no more than a tenth is kept"
     earlier = tree_limits(**limit, last_request=True)
     earlier.carry_on(1, dear)
-    assert earlier.exhausted is None, "all of an earlier run is no request"
+    assert earlier.exhausted is None, "usage from before this run is not a request"
 
 
 def test_a_budget_says_what_is_left_of_each_limit() -> None:
@@ -161,7 +161,7 @@ async def test_an_agent_that_waits_for_a_child_releases_its_slot_and_acquires_it
         await works(parent.child(), seen, "child")
         stranger = asyncio.create_task(works(tree.new_slot(), seen, "stranger"))
         await settled()
-        assert ["child"] == seen, "the parent has it again"
+        assert ["child"] == seen, "the parent has its slot again"
     await stranger
 
 
@@ -197,7 +197,7 @@ async def test_nested_work_comes_before_new_siblings() -> None:
     async def nesting(parent: Slot) -> None:
         async with parent.child() as own:
             order.append("child")
-            await settled()  # the siblings are in the queue
+            await settled()  # by now the siblings are in the queue
             await asyncio.gather(works(own.child(), order, "below"), works(own.child(), order, "below"))
             order.append("child again")
 
@@ -223,7 +223,7 @@ async def test_a_child_that_waits_is_not_started_when_its_parent_or_one_above_is
             try:
                 await asyncio.Event().wait()
             finally:
-                await closing.wait()  # its cell is interrupted
+                await closing.wait()  # as if its cell were being interrupted
 
     async with asyncio.timeout(TIMEOUT):
         slot = tree.new_slot()
@@ -242,7 +242,7 @@ async def test_a_child_that_waits_is_not_started_when_its_parent_or_one_above_is
 
 
 async def test_an_agent_that_survived_a_cancellation_has_children_again() -> None:
-    """A prompt catches it and asks the same agent again, in the same task."""
+    """The interactive prompt catches the cancellation, and asks the same agent again in the same task."""
     tree = tree_limits(working=1)
     seen: list[str] = []
 

@@ -1,4 +1,4 @@
-"""PYTHONPATH is for the user's programs; the host starts whatever lies there."""
+"""PYTHONPATH is meant for the user's programs: the host must not import modules from there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tree, the lines and the frame, folded from records as the codec writes them."""
+"""The tree, the lines and the frame of the screen, folded from records as the encoder writes them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ USAGE = Usage(prompt=1200, completion=80, cached=900)
 
 
 class Run:
-    """A run that is watched: events go in, the tree and the lines come out. Its clock goes when it is told to."""
+    """A run as the screen sees it: give it events, read its tree and its lines. Only `later` advances its clock."""
 
     def __init__(self) -> None:
         self.tree = AgentTree()
@@ -330,7 +330,7 @@ def test_header_and_footer_hold_what_matters() -> None:
     assert [paint(row, color=False) for row in wrap(bottom, 60)] == [
         "12 turns · 3 agents · 84k in (71k cached) / 6k out · 41 s",
         "  rlm resume 7f3a",
-    ], "a command stays in one line"
+    ], "a command stays on one line"
 
 
 def test_a_footer_says_why_it_stopped_and_that_tokens_are_estimated() -> None:
@@ -396,7 +396,7 @@ def test_agents_not_shown_are_counted_and_working_ones_are_shown_below_their_par
     ]
 
 
-# ---- what a person follows the work by
+# ---- what tells a person how the work goes
 
 
 def test_what_the_model_says_before_it_calls_a_tool_stays(run: Run) -> None:
@@ -406,7 +406,7 @@ def test_what_the_model_says_before_it_calls_a_tool_stays(run: Run) -> None:
     assert run.lines[1].endswith("…")
     assert max(map(len, run.lines)) <= 90
     run(Replied(Reply(assistant({"role": "assistant", "content": "The answer."}), USAGE)))
-    assert len(run.lines) == 2, "the answer is printed elsewhere"
+    assert len(run.lines) == 2, "the answer is printed somewhere else"
 
 
 def test_a_command_and_tests_that_failed_get_no_tick(run: Run) -> None:
@@ -434,7 +434,7 @@ def test_pictures_and_tables_leave_a_sign(run: Run) -> None:
     run(CallEnded(ToolResult(call("plot()"), "")))
     assert run.lines[1] == "      → out/plot.png · table 5 × 3"
     run.cell("1")
-    assert len(run.lines) == 3, "the next cell shows nothing"
+    assert len(run.lines) == 3, "the next cell shows no picture or table"
 
 
 def test_what_the_model_writes_is_counted(run: Run) -> None:
@@ -472,7 +472,7 @@ def test_each_of_many_agents_gets_one_line(run: Run) -> None:
         run.end(path)
     assert len(run.lines) == len(paths)
     run(Failed("no space left"), agent=run.start("sub-ffffffff", "last"))
-    assert "no space left" in run.lines[-1], "what went wrong is told all the same"
+    assert "no space left" in run.lines[-1], "a failure is shown all the same"
 
 
 def test_most_agents_may_be_in_the_queue(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""One line of the screen: what it may hold, and how wide it is."""
+"""One line of the screen: which characters it may contain, and how wide it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The screen on real terminals, pipes and files: what a user sees, and what becomes of a stream that goes bad."""
+"""The screen on real terminals, pipes and files: what a user sees, and what happens when the stream fails."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rlm.present.live import open_screen
 from rlm_testkit.tmux import Terminal
 from rlm_testkit.waiting import TIMEOUT, until
 
-# Plays a run in steps. Before each it waits for a file that the test makes, so that nothing is a matter of timing.
+# Plays a run in steps. Each step waits for a file that the test creates, so no test depends on timing.
 PLAY = """
 import json, sys, time
 from pathlib import Path
@@ -87,7 +87,7 @@ STEPS = ("cell", "children", "end")
 
 @pytest.fixture
 def play(tmp_path: Path) -> list[str]:
-    """The command that plays a run with three children."""
+    """Return the command that plays a run with three children."""
     script = tmp_path / "play.py"
     script.write_text(PLAY)
     return [sys.executable, str(script), str(tmp_path), "3"]
@@ -180,9 +180,9 @@ def test_ctrl_c_leaves_a_clean_terminal(open_terminal: Open, play: list[str], tm
 
 
 def listen(command: list[str], on: Callable[[bytes], None] = lambda _: None) -> tuple[bytes, bool]:
-    """Run `command` with a new terminal as its stderr: what arrives there, and whether its settings stay the same.
+    """Run `command` with a new terminal as its stderr. Return all output to it, and whether its settings are unchanged.
 
-    `on` is given all that has arrived, whenever something does.
+    `on` is called with all output so far, whenever more arrives.
     """
     master, slave = pty.openpty()
     before = termios.tcgetattr(slave)
@@ -233,7 +233,7 @@ def test_quiet_silences_all_but_errors(play: list[str], tmp_path: Path) -> None:
     assert listen([*play, "-q"])[0] == b"  \x1b[31merror: \x1b[0mthe picture could not be saved\r\n"
 
 
-# ---- streams that go bad
+# ---- streams that fail
 
 
 def test_a_stream_that_nobody_reads_holds_nobody_up(tmp_path: Path) -> None:
@@ -291,6 +291,6 @@ def test_an_agent_stopped_while_the_tree_runs_does_not_hang(play: list[str], tmp
     heard = b""
     while b"waiting for" not in heard:
         heard += os.read(master, 65_536)
-    program.send_signal(signal.SIGINT)  # and from here on nobody reads the terminal
+    program.send_signal(signal.SIGINT)  # from here on the test no longer reads the terminal
     assert program.wait(TIMEOUT) != 0
     os.close(master)

@@ -1,4 +1,4 @@
-"""Variables of the package verifiers 0.2, whose harness sets `RLM_MCP_CONFIG` and `RLM_SKILLS`."""
+"""Variables of the package verifiers 0.2: its harness sets `RLM_MCP_CONFIG` and `RLM_SKILLS`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ OWN = json.dumps({"mcpServers": {"own": {"command": "x"}}})
 def test_the_servers_of_a_harness_are_those_of_the_run_and_what_has_our_name_wins() -> None:
     both = (HttpServer("tools", "http://127.0.0.1:8000/mcp"), HttpServer("more", "http://h/mcp"))
     assert both == read_config({}, {"RLM_MCP_CONFIG": SERVERS}).mcp.servers
-    assert both == read_config({}, {"RLM_MCP_CONFIG": SERVERS, "RLM_MCP": " "}).mcp.servers, "an empty one is unset"
+    assert both == read_config({}, {"RLM_MCP_CONFIG": SERVERS, "RLM_MCP": " "}).mcp.servers, (
+        "an empty value counts as unset"
+    )
     for environ in (
         {"RLM_MCP": OWN},
         {"RLM_MCP": OWN, "RLM_MCP_CONFIG": ""},
@@ -53,4 +55,4 @@ def test_built_in_skills_are_tools_and_what_is_none_is_reported(
     assert tools == read_config({}, environ).tools
     line = f"RLM_SKILLS names skills that rlm does not have: {names}."
     assert ([line] if names else []) == without_effect(environ)
-    assert () == read_config({}, environ | {"RLM_TOOLS": ""}).tools, "what has our name wins"
+    assert () == read_config({}, environ | {"RLM_TOOLS": ""}).tools, "rlm's own variable wins"

@@ -1,4 +1,4 @@
-"""The key: how it is read, and what of the environment goes to a kernel."""
+"""How the key is read, and which variables a kernel gets."""
 
 from __future__ import annotations
 

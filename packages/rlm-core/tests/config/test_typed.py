@@ -1,4 +1,4 @@
-"""The settings that programs name are those of the table."""
+"""The types of the settings for programs name the settings of the table."""
 
 from __future__ import annotations
 

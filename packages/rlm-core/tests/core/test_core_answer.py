@@ -1,4 +1,4 @@
-"""An answer that a tool gives, and one that must be of a certain kind."""
+"""An answer that a tool returns, and answers that must have a certain form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rlm_testkit.fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, says
 
 
 def digits(text: str) -> str:
-    """The answer is a number that stands in the text."""
+    """Check that the answer is a number."""
     if found := "".join(filter(str.isdigit, text)):
         return found
     raise ValueError("no digit")
@@ -38,7 +38,7 @@ async def test_a_call_that_gives_the_answer_ends_the_run_and_those_after_it_are_
     assert results == ["one", "two", NOT_RUN]
     assert replay(events) == agent.state
     again = await agent.run(User("and now?"))
-    assert (again.answer, agent.state.answer) == ("4", "4"), "the next task has an answer of its own"
+    assert (again.answer, agent.state.answer) == ("4", "4"), "the next task has its own answer"
 
 
 async def test_the_model_learns_what_is_wrong_with_its_answer_and_corrects_it() -> None:
@@ -65,7 +65,7 @@ async def test_after_four_corrections_the_run_stops_with_what_is_still_wrong() -
     result = await agent.run(SYSTEM, TASK)
     assert (result.answer, result.stop, result.words, result.spent.turns) == ("", Stop.SCHEMA, "no digit", 5)
     assert (await agent.run(User("again"))).answer == "1"
-    assert (await agent.run(User("again"))).answer == "2", "each task has corrections of its own"
+    assert (await agent.run(User("again"))).answer == "2", "each task has its own corrections"
 
 
 async def test_at_a_limit_the_answer_is_what_fits_or_none() -> None:

@@ -1,4 +1,4 @@
-"""What the model gets wrong in a call is reported to it, with what is right; and the run goes on."""
+"""An invalid call gets a result that says what is valid, and the run continues."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ IPYTHON = "It takes ipython(code: string, [timeout: number])."
 
 
 async def answer_to(wrong: ToolCall, *tools: FakeTool, finish: str = "") -> str:
-    """What the model reads of a call that must fail, checking that the run goes on."""
+    """Return the result that the model gets for an invalid call. Check that the run continues."""
     model = ScriptedModel(says("", wrong, finish=finish), says("sorry"))
     agent, _ = open_agent(model, *tools)
     result = await agent.run(SYSTEM, TASK)

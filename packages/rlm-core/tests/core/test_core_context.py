@@ -1,4 +1,4 @@
-"""Keeping the conversation within what the model takes."""
+"""The conversation is kept within the model's context."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rlm.text.clip import clip
 from rlm_testkit.fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, says
 
 TOO_LONG = ContextTooLong("413")
-LONG_TASK = User("x" * 10_000)  # beside it, the messages of a turn weigh next to nothing
+LONG_TASK = User("x" * 10_000)  # compared with it, the messages of a turn are negligible
 
 
 def turn(name: str, prompt: int = 100) -> Reply:
@@ -24,12 +24,12 @@ def turn(name: str, prompt: int = 100) -> Reply:
 
 
 def texts(messages: tuple[Message, ...]) -> list[str]:
-    """The turns among `messages`, by what the model said."""
+    """The texts of the model in `messages`, one for each turn."""
     return [m.text for m in messages if isinstance(m, Assistant)]
 
 
 def dropped(events: list[Event]) -> list[str]:
-    """Why messages went for good; what was joined is there still."""
+    """The reasons why messages were removed; joined messages do not count."""
     return [event.reason for event in events if isinstance(event, Dropped) and event.reason != "joined"]
 
 
@@ -37,7 +37,7 @@ def handed_over(text: str) -> User:
     return User(SUMMARY.format(text), Kind.SUMMARY)
 
 
-# ---- the newest turns alone
+# ---- only the newest turns
 
 
 async def test_the_oldest_turns_go_whole_and_the_system_prompt_and_the_task_stay() -> None:
@@ -69,7 +69,7 @@ async def test_an_overflow_does_not_concern_the_newest_turns_alone() -> None:
     assert (await agent.run(SYSTEM, TASK)).stop is Stop.CONTEXT_LIMIT
 
 
-# ---- a summary before it is too late
+# ---- a summary in time
 
 
 async def test_a_prompt_at_the_threshold_is_compacted_before_the_next_request() -> None:
@@ -181,12 +181,12 @@ async def test_a_new_summary_takes_the_place_of_the_old() -> None:
     )
     agent, _ = open_agent(model, FakeTool(), context=Compact(at=500, keep=1))
     await agent.run(SYSTEM, TASK)
-    assert handed_over("first") in model.seen[4].messages  # the model sees the old one when asked for the new
+    assert handed_over("first") in model.seen[4].messages  # the request for the new summary contains the old one
     assert [m for m in model.seen[5].messages if isinstance(m, User)] == [TASK, handed_over("second")]
     assert texts(model.seen[5].messages) == ["c"]
 
 
-# ---- when the provider says that it is too long
+# ---- when the provider says that the context is too long
 
 
 async def test_a_fat_result_of_the_newest_turn_is_cut_before_anything_else() -> None:
@@ -329,7 +329,7 @@ async def test_compacting_ahead_of_time_may_overflow_and_the_fat_result_is_cut_t
     assert texts(model.seen[-1].messages) == ["a", "b"]
 
 
-# ---- both
+# ---- both policies
 
 
 async def test_two_policies_both_apply() -> None:
@@ -345,7 +345,7 @@ async def test_two_policies_that_cannot_shorten_end_the_run() -> None:
     assert (await agent.run(SYSTEM, TASK)).stop is Stop.CONTEXT_LIMIT
 
 
-# ---- a tool that asks to forget
+# ---- a tool that removes messages
 
 
 def forgetting(turns: int, summary: str) -> Outcome:

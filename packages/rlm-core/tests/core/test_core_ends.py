@@ -1,4 +1,4 @@
-"""How a run ends: exit codes, results, tasks that are none, and the turns that each task of one agent has."""
+"""How a run ends: exit codes, results, invalid tasks, and the turn limit of each task of one agent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is sent to a provider has a form that it takes: the order of roles, ids, names, arguments and fields."""
+"""Requests have a form that the provider accepts: the order of roles, ids, names, arguments and fields."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from rlm_testkit.fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_
 
 
 def roles(messages: Sequence[Message]) -> str:
-    """s, u, a, t: what a chat template sees of them."""
+    """Return the roles that a chat template sees: s, u, a and t for system, user, assistant and tool."""
     return "".join(message.wire()["role"][0] for message in messages)
 
 
@@ -41,7 +41,7 @@ def turn(name: str, prompt: int = 100) -> Reply:
 
 
 class Picky(ScriptedModel):
-    """Refuses messages until they have the form that it wants."""
+    """Refuses messages until they have the form that it requires."""
 
     def __init__(self, adaptation: Adaptation, *script: Reply) -> None:
         super().__init__(*script)
@@ -126,7 +126,7 @@ async def test_pictures_are_joined_to_results_where_a_provider_wants_them_there(
 
 @pytest.mark.parametrize("order", [[], [Adaptation.ROLE_ORDER]])
 async def test_pictures_are_left_out_for_a_model_that_takes_none(order: list[Adaptation]) -> None:
-    """Also where they had to be joined to results before."""
+    """Also if they had to be joined to results before."""
     model = Picky(Adaptation.NO_PICTURES, turn("a"), turn("b"), says("end"))
     model.adaptations |= set(order)
     tool = FakeTool(
@@ -156,7 +156,7 @@ WIRE: Wire = {
 
 
 def odd(**function: str) -> Reply:
-    """As an older version of this program, or another provider, left it."""
+    """Messages as an older version of rlm, or another provider, may have left them."""
     call = {**WIRE["tool_calls"][0], "function": WIRE["tool_calls"][0]["function"] | function}
     return Reply(assistant({**WIRE, "tool_calls": [call]}))
 
@@ -295,7 +295,7 @@ def test_arguments_that_some_provider_refuses_are_sent_as_an_empty_object(writte
 
 
 def test_the_items_of_a_message_are_plain_too_or_left_out() -> None:
-    """An item that is known keeps the fields that every endpoint takes back, and one that is not all that it says."""
+    """Of an item of a known type, the fields that every endpoint accepts are kept; of another, all that are not null."""
     thought: Wire = {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "e", "status": "x"}
     odd_one: Wire = {"type": "new", "id": "n", "status": "x", "empty": None}
     both = replace(says("hi").message, items=(thought, odd_one))

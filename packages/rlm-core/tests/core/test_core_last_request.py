@@ -1,4 +1,4 @@
-"""At a limit one last request without tools asks for the answer with what there is."""
+"""At a limit, one last request without tools asks for an answer from the work so far."""
 
 from __future__ import annotations
 
@@ -31,12 +31,14 @@ async def test_the_answer_is_what_the_model_says_then_and_the_stop_is_the_limit(
     assert (result.answer, result.stop, result.spent.turns) == ("about 42", stop, 2)
     first, last = model.seen
     assert (first.tool_choice, last.tool_choice, last.tools) == ("auto", "none", first.tools), (
-        "the same rendered prompt"
+        "the prompt must be rendered the same"
     )
     asked = last.messages[-1]
     assert isinstance(asked, User)
     assert (asked.kind, f"({stop})" in str(asked.content)) == (Kind.NOTE, True)
-    assert isinstance(last.sent[-1], ToolResult), "joined to the result: strict templates take no user message after it"
+    assert isinstance(last.sent[-1], ToolResult), (
+        "joined to the result: strict templates accept no user message after it"
+    )
     assert [event for event in events if isinstance(event, LimitReached)] == [LimitReached(stop)]
     assert replay(events) == agent.state
 
@@ -66,7 +68,7 @@ async def test_if_it_cannot_be_asked_the_newest_text_stays_and_the_reason_is_rep
     assert next(event for event in events if isinstance(event, Failed)).reason.endswith(f"limit: {error}")
     model.script = [says("done")]
     agent, _ = open_agent(model, FakeTool(), state=agent.state)
-    assert (await agent.run(User("go on"))).answer == "done", "what was asked for in vain is no obstacle"
+    assert (await agent.run(User("go on"))).answer == "done", "the request that failed does not block the next task"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,9 @@ async def test_a_message_that_held_nothing_but_thoughts_is_asked_for_its_answer(
     agent, events = open_agent(model, asks_at=ALL)
     result = await agent.run(SYSTEM, TASK)
     assert (result.answer, result.stop) == ("42", Stop.LENGTH)
-    assert all(isinstance(message, System | User) for message in model.seen[1].sent), "nobody takes an empty one back"
+    assert all(isinstance(message, System | User) for message in model.seen[1].sent), (
+        "providers do not accept an empty message back"
+    )
     assert replay(events) == agent.state
 
 
@@ -163,7 +167,7 @@ async def test_a_reply_that_comes_after_the_deadline_may_be_the_answer() -> None
 
 
 class Once:
-    """A deadline that lies ahead when it is first asked for, and has passed from then on."""
+    """A deadline that is in the future at the first call, and has passed at every later one."""
 
     def __init__(self) -> None:
         self._asked = False

@@ -1,4 +1,4 @@
-"""Laws that hold for every conversation, whatever the model, the tools and the provider do."""
+"""Laws that hold for every conversation, regardless of what the model, the tools and the provider do."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ Step = TypeVar("Step")
 
 # ---- any conversation
 
-# Scripts are drawn as makers, for the ids of calls must differ and a `Stuck` serves once.
+# Strategies draw functions that create steps, because the ids of calls must differ and a `Stuck` can be used once.
 
 
 def turn(*calls: Callable[[], ToolCall], text: str = "", prompt: int = 100) -> Callable[[], Reply]:
@@ -125,7 +125,7 @@ limits = st.one_of(
 
 
 class Summarising(ScriptedModel):
-    """Has a script of its own for the requests in which no tool may be used."""
+    """Has a separate script for the requests in which no tool may be used."""
 
     def __init__(self, summaries: list[ModelStep]) -> None:
         super().__init__()
@@ -141,14 +141,14 @@ class Summarising(ScriptedModel):
 
 @dataclass(frozen=True)
 class Played:
-    """A conversation that took place: some tasks, each run to its end, whatever that was."""
+    """A finished conversation: several tasks, each run to its end, whatever the end was."""
 
     agent: Agent
     model: ScriptedModel
     events: list[Event]
 
     def states(self) -> Iterator[ConversationState]:
-        """What each prefix of the events amounts to."""
+        """The state after each prefix of the events."""
         return accumulate(self.events, ConversationState.after, initial=ConversationState())
 
 
@@ -175,7 +175,7 @@ def play(
 
 
 async def do_task(agent: Agent, stuck: Sequence[Stuck], *opening: System | User) -> None:
-    """Run to the end, or to where it is stuck, and cancel it there."""
+    """Run the task to its end, or until it is stuck; then cancel it."""
     run = asyncio.create_task(agent.run(*opening))
     begun = [asyncio.create_task(step.begun.wait()) for step in stuck]
     await asyncio.wait([run, *begun], return_when=asyncio.FIRST_COMPLETED)
@@ -188,11 +188,11 @@ async def do_task(agent: Agent, stuck: Sequence[Stuck], *opening: System | User)
 conversations = st.builds(play, scripts, summaries, outcomes, wishes, contexts, limits)
 
 
-# ---- the journal's law, written down a second time and without the core's history
+# ---- the journal's law, written a second time, without the core's history
 
 
 def journal(events: Iterable[Event]) -> list[Message]:
-    """The messages in the order in which they came, without those that a drop names."""
+    """The messages in the order in which they came, without those that were dropped."""
     reported: list[Message] = []
     gone: set[int] = set()
     forms: dict[int, Message] = {}
@@ -212,7 +212,7 @@ def journal(events: Iterable[Event]) -> list[Message]:
 
 
 def in_order(messages: Sequence[Message]) -> bool:
-    """As strict chat templates want it: no text of a user behind a tool's or another user's message."""
+    """Whether the order suits strict chat templates: no user text after a tool message or another user message."""
     after = {id(two): one for one, two in pairwise(messages) if isinstance(two, User)}
     return all(
         isinstance(one, ToolResult) and not isinstance(two.wire()["content"], str)  # pictures
@@ -225,7 +225,7 @@ def users(messages: Iterable[Message], kind: Kind) -> list[Message]:
     return [message for message in messages if isinstance(message, User) and message.kind is kind]
 
 
-law = settings(  # a busy machine is no failure
+law = settings(  # a busy machine is not a failure
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
@@ -271,7 +271,9 @@ def test_the_system_prompt_and_every_task_so_far_are_in_every_request(played: Pl
     for n, request in zip(asked, played.model.seen, strict=True):
         reported = [event.message for event in played.events[:n] if isinstance(event, Said) and not event.anew]
         assert request.messages[0] == SYSTEM
-        tasks = [message for m, message in enumerate(reported) if message not in reported[:m]]  # some are reported anew
+        tasks = [
+            message for m, message in enumerate(reported) if message not in reported[:m]
+        ]  # some are reported again
         assert users(request.messages, Kind.TASK) == users(tasks, Kind.TASK)
 
 

@@ -1,4 +1,4 @@
-"""The loop: ask, run what is asked for, until there is an answer."""
+"""The loop: ask the model, run its tool calls, until there is an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The system prompt: short, and silent about what is switched off."""
+"""The system prompt: it is short, and does not mention what is switched off."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_what_the_surroundings_add_comes_last_and_in_order() -> None:
 
 
 def beginning(*texts: str) -> str:
-    """What they have in common."""
+    """Return the common beginning of these texts."""
     return "".join(each[0] for each in takewhile(lambda each: len(set(each)) == 1, zip(*texts, strict=False)))
 
 

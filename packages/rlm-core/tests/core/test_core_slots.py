@@ -43,7 +43,7 @@ async def test_more_slots_are_given_out_at_once_and_fewer_as_they_come_back() ->
     slots.release()
     slots.release()
     await settled()
-    assert [0, 1, 2] == served, "one is still taken, and there is but one"
+    assert [0, 1, 2] == served, "one is still taken, and the limit is one"
     slots.release()
     await asyncio.gather(*waiting)
     assert [0, 1, 2, 3] == served

@@ -1,4 +1,4 @@
-"""How a run ends, and what is left behind."""
+"""How a run ends, and what it leaves in the journal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rlm_testkit.fakes import (
 
 
 def ending(events: list[Event]) -> tuple[Stop, str, str]:
-    """How the run ended, checking that it is reported once and last."""
+    """Return how the run ended. Check that the end is reported once, as the last event."""
     (stopped,) = (event for event in events if isinstance(event, Stopped))
     assert events[-1] is stopped
     return stopped.stop, stopped.answer, stopped.error
@@ -92,7 +92,7 @@ async def test_a_summary_for_a_compaction_is_no_turn_but_its_tokens_count() -> N
     assert result.spent.usage == Usage(100 + 1_000 + 100 + 100, 10 + 10 + 7 + 10)
 
 
-# ---- texts that are no answer
+# ---- texts that are not an answer
 
 
 async def test_a_cut_off_text_is_continued_and_the_answer_is_the_joined_parts() -> None:
@@ -113,7 +113,9 @@ async def test_a_text_that_no_limit_leaves_room_to_continue_is_a_partial_answer(
     result = await agent.run(SYSTEM, TASK)
     assert (result.answer, result.stop) == ("one, two, ", Stop.LENGTH)
     assert ending(events) == (Stop.LENGTH, "one, two, ", "The provider ended the message: length.")
-    assert len([event for event in events if event == Said(User(GO_ON, Kind.NOTE))]) == 1, "asked only with room left"
+    assert len([event for event in events if event == Said(User(GO_ON, Kind.NOTE))]) == 1, (
+        "the model is asked to continue only if the limits leave room"
+    )
 
 
 @pytest.mark.parametrize(
@@ -272,7 +274,7 @@ async def test_a_conversation_that_a_filter_refuses_is_a_stop_with_the_providers
     assert ending(events) == (Stop.CONTENT_FILTER, "so far", "400: no")
 
 
-# ---- resuming what was killed
+# ---- resuming a killed run
 
 
 async def test_a_killed_run_is_settled_by_events_before_the_next_begins() -> None:
@@ -280,7 +282,7 @@ async def test_a_killed_run_is_settled_by_events_before_the_next_begins() -> Non
     asked = says("", call(code="1"), call(code="2"))
     killed, before = open_agent(ScriptedModel(asked), FakeTool("ipython", Outcome("one"), stuck))
     await cancel(killed, stuck)
-    journal = before[:-2]  # neither the settling nor the end was written
+    journal = before[:-2]  # the run was killed before it wrote the settling events and the end
     model = ScriptedModel(says("done"))
     agent, after = open_agent(model, state=replay(journal))
     await agent.run(User("Go on."))

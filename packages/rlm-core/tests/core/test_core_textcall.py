@@ -1,4 +1,4 @@
-"""A call that the model wrote as text is no answer."""
+"""A call that the model wrote as text is not an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user does at a prompt while the agent works, and between its tasks."""
+"""Actions of the user at a prompt, while the agent works and between its tasks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rlm_testkit.fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_
 
 
 def hearing(said: list[list[User]], model: ScriptedModel, *tools: Tool) -> tuple[Agent, list[Event]]:
-    """An agent whose user says something each time that it asks; `said` is used up."""
+    """An agent whose user says something each time the agent asks; each text of `said` is used once."""
     events: list[Event] = []
 
     def hear() -> Sequence[User]:
@@ -41,7 +41,7 @@ async def test_what_the_user_says_meanwhile_follows_the_result_of_the_call_that_
     assert (result.answer, result.stop) == ("done", Stop.DONE)
     assert model.seen[1].messages[-2:] == (User("not there"), User("here"))
     (*_, last) = model.seen[1].sent
-    assert isinstance(last, ToolResult), "a template that refuses a user behind a tool sees none"
+    assert isinstance(last, ToolResult), "a strict template sees no user message after a tool message"
     assert replay(events) == agent.state
 
 
@@ -59,7 +59,7 @@ async def test_a_task_is_taken_back_with_all_that_came_of_it() -> None:
     before = agent.state.history.messages
     await agent.run(User("a cell ran", Kind.NOTE), User("second"))
     (_, (number, text)) = tasks = agent.tasks()
-    assert [text for _, text in tasks] == ["first", "second"], "what rlm says is no task"
+    assert [text for _, text in tasks] == ["first", "second"], "messages of rlm are not tasks"
     agent.take_back(number)
     assert (text, agent.state.history.messages) == ("second", before)
     assert replay(events) == agent.state
@@ -80,8 +80,8 @@ async def test_a_hidden_turn_leaves_the_context_and_the_users_words_stay() -> No
     assert agent.hide(1)
     assert agent.state.history.live_turns() == [2, 3]
     assert TASK in agent.state.history.messages
-    assert not agent.hide(1), "it is gone"
-    assert not agent.hide(OPENING), "what was said before the first turn is none"
+    assert not agent.hide(1), "the turn is hidden"
+    assert not agent.hide(OPENING), "there is no turn before the first one"
     assert [event.reason for event in events if isinstance(event, Dropped)] == ["hidden"]
 
 

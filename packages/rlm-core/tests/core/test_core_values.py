@@ -1,4 +1,4 @@
-"""The values of the core, each by itself."""
+"""The values of the core."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_the_size_of_a_message_is_what_it_says() -> None:
 
 def test_new_tokens_are_what_no_cache_held() -> None:
     assert 13 == Usage(prompt=10, completion=5, cached=2).new_tokens
-    assert 5 == Usage(prompt=1, completion=5, cached=2).new_tokens, "a provider may count anything"
+    assert 5 == Usage(prompt=1, completion=5, cached=2).new_tokens, "a provider may report any numbers"
 
 
 def test_usage_adds_up_and_stays_estimated() -> None:

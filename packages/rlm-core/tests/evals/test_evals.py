@@ -1,4 +1,4 @@
-"""Tasks of an evaluation, their scores, the synthetic forms, and what is said of recursion."""
+"""Tasks of an evaluation, their scores, the synthetic forms, and what the summary says about recursion."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_generated_task_has_its_size_and_the_answer_that_its_data_say(form: st
 
 
 def solved(form: str, prompt: str, lines: list[str]) -> object:
-    """In another way than the generator has it."""
+    """Solve the task in another way than the generator."""
     if form == "needle":
         name = prompt.split("code of the ")[1].split("?", maxsplit=1)[0]
         (line,) = [line for line in lines if f"the {name} is" in line]

@@ -1,4 +1,4 @@
-"""Real kernels for tests. One zygote and one shared kernel per module; `open_kernel` gives a kernel of one's own."""
+"""Real kernels for tests. Each module has one zygote and one shared kernel; `open_kernel` starts a separate kernel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rlm_testkit.kernel_bench import Bench, OpenKernel, open_sandbox
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """With a short path, for sockets."""
+    """A folder whose path is short enough for sockets."""
     path = Path(tempfile.mkdtemp(prefix="rlm-t-"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
@@ -37,7 +37,9 @@ def spec(folder: Path) -> KernelSpec:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def zygote(spec: KernelSpec) -> AsyncIterator[KernelServer]:
-    """Started for a kernel of no interest, so that what it got from its first kernel's environment is of none either."""
+    """A zygote that was started with another environment than the tests' kernels, so nothing depends on that
+    environment.
+    """
     async with KernelServer(sealed=True) as zygote:
         async with JupyterKernel(spec, lambda event: None, zygote) as kernel:
             await kernel.execute("1", 60)

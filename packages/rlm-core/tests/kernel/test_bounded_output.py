@@ -1,4 +1,4 @@
-"""What a program prints arrives clean, bounded, and whole on disk."""
+"""The output of a program is cleaned and bounded, and its complete text is on disk."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_it_does_not_matter_where_the_pieces_are_cut(pieces: list[str]) -> None:
 def test_no_control_character_comes_through(pieces: list[str]) -> None:
     seen = clean(*pieces)
     assert not any(c in seen for c in map(chr, (*range(9), *range(11, 32), *range(127, 160))))
-    seen.encode()  # no lone surrogate either
+    seen.encode()  # no lone surrogate
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["C"], include_characters="\n\t")), max_size=8))
@@ -89,7 +89,8 @@ def test_a_line_without_end_is_passed_on_in_constant_memory() -> None:
 
 @pytest.mark.parametrize("unit", ["\x1b[", "\x1b]", "\x1b", "\r", "\b", "\x1b[31m", "x\r", "\x9b1", "\x1b[2Ky"])
 def test_a_hostile_text_takes_time_in_proportion_to_its_length(unit: str) -> None:
-    # Half a second. Where each unit costs a walk over the line it is many minutes, and the suite's time limit ends it.
+    # It takes half a second. If each unit needed a walk over the line, it would take many minutes: the time limit ends
+    # it.
     clean("y" * 8_000, *[unit * 1_000] * 300)
 
 
@@ -158,7 +159,7 @@ def test_a_planted_link_leads_nowhere(tmp_path: Path) -> None:
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """The kernel of the system refuses to write more than `size` bytes to a file, as it would on a full disk."""
+    """The operating system refuses to write more than `size` bytes to a file, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

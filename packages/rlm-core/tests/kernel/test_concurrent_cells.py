@@ -1,4 +1,4 @@
-"""Cells of the user while a cell of the agent awaits: they run at once, and neither knows of the other."""
+"""Cells of the user while a cell of the agent awaits: both run at the same time, and do not affect each other."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ print('the agent ends')
 
 
 class Person:
-    """Runs cells in a kernel, and hears what they print."""
+    """A user who runs cells in a kernel and receives their output."""
 
     def __init__(self, bench: Bench) -> None:
         assert isinstance(bench.kernel, JupyterKernel)
@@ -43,7 +43,7 @@ class Person:
         return (await self.run(code)).text.strip()
 
     async def interrupted(self, code: str) -> str:
-        """What a cell had printed that is interrupted as soon as it prints."""
+        """Start a cell, interrupt it as soon as it prints, and return its output."""
         self.heard = ""
         cell = asyncio.create_task(self.run(code))
         await eventually(lambda: "here" in self.heard and self.kernel.runs_beside)
@@ -59,10 +59,10 @@ async def eventually(true: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def waiting(bench: Bench, code: str = WAITING) -> AsyncIterator[tuple[Person, asyncio.Task[Execution]]]:
-    """A cell of the agent that waits until the user says `go.set()`."""
+    """A cell of the agent that waits until the user runs `go.set()`."""
     cell = await bench.begin(code)
     yield Person(bench), cell
-    assert not cell.done(), "nothing that the user does ends it"
+    assert not cell.done(), "no action of the user may end it"
     await Person(bench).run("go.set()")
     await cell
 
@@ -77,11 +77,11 @@ async def test_each_gets_what_it_prints_shows_and_returns(shared: Bench) -> None
         assert failed.text.startswith("so far")
         assert "ZeroDivisionError" in failed.text
         tasks = "async def say(n):\n    await asyncio.sleep(0)\n    print(n)\nawait asyncio.gather(say(1), say(2))"
-        assert (await person.text(tasks)).split("\n")[:2] == ["1", "2"], "its tasks print in its name"
+        assert (await person.text(tasks)).split("\n")[:2] == ["1", "2"], "the output of its tasks belongs to it"
         assert await person.text("len(") != "", "a syntax error"
         for ending in ("exit()", "asyncio.get_running_loop().stop()\nawait asyncio.sleep(0)"):
             assert "Refused: a cell of the agent still runs" in await person.text(ending)
-        assert await person.text("x") == "1", "and did not"
+        assert await person.text("x") == "1", "the refused code must not run"
     assert agent.result().text.split("\n")[:2] == ["the agent begins", "the agent ends"]
     assert "2" not in agent.result().text.split("agent'")[0]
 
@@ -92,7 +92,7 @@ async def test_numbers_go_on_and_each_cell_keeps_its_own(shared: Bench) -> None:
         await person.run("'mine'")
     assert "('agent', " in agent.result().text
     assert await shared.run(f"Out[{before}][0], Out[{before + 1}]") == "('agent', 'mine')\n"
-    assert person.kernel.cells == before + 3, "the user's `go.set()` and this question are two more"
+    assert person.kernel.cells == before + 3, "the user's `go.set()` and this cell are two more"
 
 
 async def test_an_interrupt_is_for_the_users_cell_as_long_as_it_runs(shared: Bench) -> None:
@@ -104,14 +104,14 @@ async def test_an_interrupt_is_for_the_users_cell_as_long_as_it_runs(shared: Ben
 
 
 async def test_when_the_agents_cell_is_cancelled_both_end_and_the_kernel_is_kept(open_kernel: OpenKernel) -> None:
-    """Both have been sent while the kernel was starting."""
+    """Both cells have been sent while the kernel was starting."""
     async with open_kernel() as bench:
         cell = asyncio.create_task(bench.execute("import asyncio\nprint('x')\nawait asyncio.sleep(1e6)"))
         await asyncio.sleep(0)
         person = Person(bench)
         mine = asyncio.create_task(person.run("print('here')\nawait asyncio.sleep(1e6)"))
         await eventually(lambda: "here" in person.heard)
-        cell.cancel()  # as when the run is stopped
+        cell.cancel()  # as when the run is cancelled
         await asyncio.wait({cell, mine})
         assert not mine.result().ok
         assert await bench.run("'alive'") == "'alive'\n"

@@ -1,4 +1,6 @@
-"""The real matplotlib, which `%pip` installs: its figures come out of cells as pictures. One kernel, and one in a sandbox."""
+"""The real matplotlib, installed with `%pip`: figures come out of cells as pictures. One kernel without a sandbox, one
+in it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)
 BESIDE = "import asyncio\ngo = asyncio.Event()\nplt.plot([1, 2])\nprint('drawn')\nawait go.wait()\nlen(plt.gca().lines)"
 FIGURES = [
     ("import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\nprint('shown')", 1),
-    ("plt.plot([2, 1]);", 1),  # at the end of the cell
+    ("plt.plot([2, 1]);", 1),  # shown at the end of the cell
     ("_, axes = plt.subplots()\naxes.bar(['a'], [1])\nprint('drawn')", 1),
     ("%matplotlib inline\nfor _ in range(2): plt.figure(); plt.plot([1])", 2),
     ("%matplotlib qt\nplt.plot([1])\nplt.show()", 1),
@@ -52,7 +54,7 @@ async def test_figures_of_the_real_library_are_pictures(open_kernel: OpenKernel)
 
 
 async def _each_of_two_cells_that_run_has_its_own(bench: Bench) -> None:
-    """A figure that a cell of the agent has begun is not shown, closed or drawn into by the user's."""
+    """A figure that a cell of the agent has begun: the user's cell does not show it, close it or draw in it."""
     kernel = bench.kernel
     assert isinstance(kernel, JupyterKernel)
     agent = await bench.begin(BESIDE)
@@ -60,4 +62,4 @@ async def _each_of_two_cells_that_run_has_its_own(bench: Bench) -> None:
     assert len(user.pictures) == 1, user
     await kernel.execute_for_user("go.set()", lambda _: None)
     assert len((await agent).pictures) == 1
-    assert "drawn\n1\n" in (await agent).text, "its lines"
+    assert "drawn\n1\n" in (await agent).text, "its two lines"

@@ -1,4 +1,4 @@
-"""A kernel that speaks Jupyter's protocol with bad intent: what it sends costs the host little, and the run goes on."""
+"""A kernel that sends hostile messages of the Jupyter protocol: they cost the host little, and the run continues."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rlm_testkit.kernel_bench import Bench, OpenKernel
 
 
 def peak() -> int:
-    """Bytes that this process, the host, has had at most."""
+    """The peak memory of this process, the host, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
@@ -160,7 +160,9 @@ __import__('time').sleep(60)
 
 
 async def test_a_message_that_is_too_large_is_not_kept_and_its_kernel_is_replaced(open_kernel: OpenKernel) -> None:
-    """A kernel that hangs up, too: its socket's name is not used again, for it may lead elsewhere by then."""
+    """It covers a kernel that closes its connection, too: its socket is not connected again, because a cell may have
+    replaced the file.
+    """
     async with open_kernel() as bench:
         assert bench.spec
         reached: list[object] = []

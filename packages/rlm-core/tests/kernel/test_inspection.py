@@ -1,4 +1,4 @@
-"""What is asked of a kernel beside its cells. A kernel may answer anything."""
+"""Questions to a kernel beside its cells. A hostile kernel may answer anything."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ async def test_while_a_cell_runs_nothing_is_asked_and_nothing_waits(open_kernel:
     async with open_kernel() as bench:
         kernel = bench.kernel
         assert isinstance(kernel, JupyterKernel)
-        assert (kernel.names, await kernel.complete("pri", 3)) == ((), Completion()), "no kernel is up yet"
-        assert await kernel.evaluate("1 + 1") == "2", "and now one is"
+        assert (kernel.names, await kernel.complete("pri", 3)) == ((), Completion()), "no kernel has been started"
+        assert await kernel.evaluate("1 + 1") == "2", "this starts one"
         cell = asyncio.create_task(kernel.execute("import time\ntime.sleep(60)", 90))
         while not _busy(await kernel.evaluate("1")):
             await asyncio.sleep(0.01)
         assert await kernel.complete("pri", 3) == Completion()
         cell.cancel()
         await asyncio.wait({cell})
-        assert await kernel.evaluate("1") == "1", "it lives on"
+        assert await kernel.evaluate("1") == "1", "the kernel is still alive"
 
 
 def _busy(text: str) -> bool:

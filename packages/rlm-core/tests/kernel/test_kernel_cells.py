@@ -1,4 +1,4 @@
-"""What a cell may do: event loops of its own, warnings, magics, and what it finds around it."""
+"""What a cell can do: event loops, warnings, magics, and the environment that it finds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands on a kernel may rely on this. The fake is held to the same."""
+"""The contract of a kernel, on which other code relies. The fake must obey it too."""
 
 from __future__ import annotations
 

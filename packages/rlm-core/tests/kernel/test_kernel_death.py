@@ -1,4 +1,4 @@
-"""What else is reported of a kernel that died. How it may die, and how that is reported, is in test_kernel_faults.py."""
+"""More about dead kernels. How a kernel can die, and what is reported then, is tested in test_kernel_faults.py."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ async def test_a_kernel_without_memory_for_its_own_work_ends(open_kernel: OpenKe
         reported = []
         while not bench.restarts:
             reported.append(await bench.run("while True: hoard.append([0] * 10)", 600))
-        assert "MemoryError" in reported[0], "there is a reserve, once"
+        assert "MemoryError" in reported[0], "the memory reserve makes the first failure a MemoryError"
         assert all("MemoryError" in text or "[the kernel died: " in text for text in reported)
         assert reported[-1].endswith("A fresh kernel is ready. Lost: hoard, resource.]")
 
 
 async def test_a_kernel_that_cannot_read_a_request_ends(open_kernel: OpenKernel) -> None:
-    """ipykernel drops a request that it has no memory for, and says so in its log alone."""
+    """Without memory for it, ipykernel drops a request, and writes this only to its log."""
     async with open_kernel() as bench:
         await bench.run("def full(*_, **__): raise MemoryError\nget_ipython().kernel.session.deserialize = full")
         assert await bench.run("1", 600) == (
@@ -58,7 +58,7 @@ async def test_a_kernel_that_cannot_read_a_request_ends(open_kernel: OpenKernel)
 
 
 async def test_a_kernel_without_descriptors_ends_at_once(open_kernel: OpenKernel) -> None:
-    """Its event loop breaks while a thread still waits for its own."""
+    """Its event loop fails while a thread still waits for a loop of its own."""
     async with open_kernel() as bench:
         await bench.run("precious = 42\nimport os")
         seen = await bench.run("os.closerange(3, 1_000)", 600)
@@ -67,7 +67,7 @@ async def test_a_kernel_without_descriptors_ends_at_once(open_kernel: OpenKernel
 
 
 async def test_the_names_of_an_interrupted_cell_are_known(open_kernel: OpenKernel) -> None:
-    """Even if the cell was interrupted when it was over, and its error about to be reported."""
+    """Also if the interrupt came after the cell's code, while its error was being reported."""
     async with open_kernel() as bench:
         code = "class Slow(Exception):\n    def __str__(self):\n        while True: pass\nprint('ready')\nraise Slow"
         assert "interrupted" in (await bench.overrun(code)).text

@@ -1,4 +1,4 @@
-"""Every fault of packages/rlm-testkit/src/rlm_testkit/kernel_faults.py, provoked in a real kernel."""
+"""Each fault in packages/rlm-testkit/src/rlm_testkit/kernel_faults.py, caused in a real kernel."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from rlm_testkit.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-LONG = (
-    600.0  # seconds: the suite's time limit ends a test before, so whatever is reported is not reported for a timeout
-)
+LONG = 600.0  # seconds, longer than the suite's time limit for a test, so no reported fault is a timeout
 LOOK = """\
 import os, sys
 print('out'); print('err', file=sys.stderr); os.system('echo C')
@@ -29,7 +27,7 @@ async def test_a_fault_ends_as_the_table_says(open_kernel: OpenKernel, fault: Ke
     others = living()
     ours = (
         6 if sandboxed else 1
-    )  # the kernel; who stands for it outside, bwrap's three, and the shell that watches them
+    )  # the kernel; in a sandbox also its stand-in outside, bwrap's three processes, and the shell that watches them
     async with open_kernel(sandboxed=sandboxed) as bench:
         await bench.run("precious = 42", LONG)
         result = await (bench.overrun(fault.cell) if fault.hangs else bench.execute(fault.cell, LONG))
@@ -38,7 +36,7 @@ async def test_a_fault_ends_as_the_table_says(open_kernel: OpenKernel, fault: Ke
         found = re.search(r"(?:\A|\n)out\nerr\nC\n(\w+)\n\Z", seen)
         assert found, seen
         assert found[1] == ("42" if fault.kept else "None")
-        assert "before" not in seen, "the cell has run once"
+        assert "before" not in seen, "the cell must run only once"
         if fault.hangs or fault.kernel == FRESH:
             await eventually(lambda: len(living() - others) == ours)
     await eventually(lambda: living() <= others)
@@ -62,13 +60,13 @@ def as_reported(reads: str) -> re.Pattern[str]:
 
 
 def living() -> set[int]:
-    """What this process has started, and what that has, and so on; but for the zygote, of which there is always one."""
+    """Live processes that descend from this process. The zygote is left out, because there is always one."""
     below = psutil.Process().children(recursive=True)
     return {process.pid for process in below if is_alive(process) and not is_zygote(process)}
 
 
 def is_zygote(process: psutil.Process) -> bool:
-    """Its kernels are forks, and have the same name."""
+    """A zygote's kernels are forks, and have the same name."""
     try:
         return process.ppid() == os.getpid() and "rlm.inside.zygote" in process.cmdline()
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""What the host owes: to read promptly, to stay small, and to leave nothing behind even if it is killed."""
+"""A host reads output without delay, needs little memory, and leaves nothing behind even if it is killed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Host:
         return json.loads(self.process.stdout.readline())
 
     def below(self) -> list[psutil.Process]:
-        """Living processes that stem from its kernels, wherever they went, and the zygote."""
+        """Its zygote, and the live processes that its kernels started, including detached ones."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -117,7 +117,7 @@ def test_a_thread_that_prints_for_ever_between_cells_costs_no_memory(host: Host)
     before = host.ask("rss")
     code = "def flood():\n    while not stop.is_set(): print('y' * 1_000)\nthreading.Thread(target=flood).start()"
     host.ask("run", code, 30)
-    time.sleep(2)  # the flood needs time to be one
+    time.sleep(2)  # the flood must run for a while
     seen = host.ask("run", "stop.set()\nprint('still here')", 30)
     assert "still here" in seen.rpartition("[this cell]")[2]
     assert host.ask("peak") - before < 60_000_000

@@ -1,4 +1,4 @@
-"""A cell's output reaches the model as it came: complete, in order, readable."""
+"""A cell's output reaches the model complete, in order and readable."""
 
 from __future__ import annotations
 
@@ -98,10 +98,10 @@ FAILED_COMMANDS = [
     ("def sh(command): return subprocess.run(command, shell=True)", 0),
     ("sh('exit 12')\nsh('true')", 12),
     ("sh('true')", 0),
-    # what the cell ends itself
+    # processes that the cell itself ends
     ("p = subprocess.Popen(['sleep', '60']); p.terminate(); p.wait()", 0),
     ("p = subprocess.Popen(['sleep', '60'], start_new_session=True); os.killpg(p.pid, 9); p.wait()", 0),
-    # what a library tries, and what the result says already
+    # failures that a library expects, and results that show the failure already
     ("import ctypes.util; ctypes.util.find_library('no such library')", 0),
     ("import multiprocessing as m; p = m.get_context('fork').Process(target=os._exit, args=(1,)); p.start(); p.join()", 0),
     ("!false", 0),
@@ -169,7 +169,7 @@ async def test_pieces_are_reported_while_the_cell_runs(open_kernel: OpenKernel) 
 
 
 def png(width: int, height: int) -> bytes:
-    """A real picture, of noise so that it does not shrink."""
+    """A valid picture of noise, which cannot be compressed."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
@@ -235,7 +235,7 @@ async def test_five_megabytes_arrive_whole(shared: Bench, code: str) -> None:
 
 
 async def test_binary_output_does_no_harm(shared: Bench) -> None:
-    """Of each round of all bytes, a model reads the printable ones."""
+    """Only the printable bytes of each round reach the model."""
     seen = await shared.run(
         "import os\nfor _ in range(100): _ = os.write(1, bytes(range(256)) + b'\\n')\nprint('fine')"
     )

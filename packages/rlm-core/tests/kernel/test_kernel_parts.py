@@ -1,4 +1,4 @@
-"""The pure parts of the kernel's client: they are given garbage, and stay calm."""
+"""The pure parts of the kernel's client: invalid input must not make them fail."""
 
 from __future__ import annotations
 

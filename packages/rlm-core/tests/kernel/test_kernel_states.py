@@ -1,4 +1,4 @@
-"""A kernel's states: the whole table, and a real kernel that goes through it."""
+"""A kernel's states: the whole table, and a real kernel that passes through them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def test_a_real_kernel_goes_from_start_to_death(spec: KernelSpec, zygote: 
             with pytest.raises(ImpossibleEvent, match="CELL_SENT in BUSY"), connection.running("2", output):
                 pass
             await cell.over
-            seen.append(connection.state)  # its result is not complete
+            seen.append(connection.state)  # its result is not complete yet
         seen.append(connection.state)
         assert output.text() == "42\n"
         with connection.running("import os; os._exit(3)", output) as cell:
@@ -81,7 +81,7 @@ async def test_a_real_kernel_goes_from_start_to_death(spec: KernelSpec, zygote: 
     assert connection.why_dead == "its process exited with code 3"
     await connection.close()
     assert [*seen, connection.state] == [S.IDLE, S.BUSY, S.BUSY, S.IDLE, S.DEAD, S.DEAD]
-    assert died == [], "the result of the cell says it"
+    assert died == [], "the result of the cell reports the death"
 
 
 async def test_one_that_ends_between_cells_is_dead_when_all_it_printed_is_read(

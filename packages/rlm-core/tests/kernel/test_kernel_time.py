@@ -1,4 +1,4 @@
-"""A cell that takes too long is interrupted, and only one that will not be costs the kernel."""
+"""A cell that takes too long is interrupted. Its kernel is killed only if it ignores the interrupt."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def test_an_interrupted_command_can_say_its_last_words(shared: Bench) -> N
 
 async def test_what_an_interrupted_cell_started_is_killed_and_the_rest_is_not(shared: Bench) -> None:
     await shared.run("import subprocess\nearlier = subprocess.Popen(['sleep', '61'])")
-    await asyncio.sleep(0.05)  # births are known to a hundredth of a second
+    await asyncio.sleep(0.05)  # start times of processes have a resolution of 10 ms
     code = "late = subprocess.Popen(['setsid', 'sleep', '62'])\nprint('started')\nimport time; time.sleep(60)"
     assert (await shared.overrun(code)).text.startswith("started\n")
     assert await shared.run("late.wait()") == "-9\n"
@@ -34,7 +34,7 @@ async def test_what_an_interrupted_cell_started_is_killed_and_the_rest_is_not(sh
 async def test_a_cell_that_prints_faster_than_the_host_reads_is_interrupted_like_any_other(
     spec: KernelSpec, zygote: KernelServer, tmp_path: Path
 ) -> None:
-    """Seconds pass from its end until all that it printed has been read."""
+    """Reading all of its output takes seconds longer than the cell itself."""
     reported: list[Event] = []
 
     def slow(event: Event) -> None:
@@ -68,7 +68,7 @@ async def test_the_clock_goes_on_after_waiting(shared: Bench) -> None:
 
 
 async def test_a_cell_that_is_cancelled_before_it_has_begun_costs_nothing(shared: Bench) -> None:
-    """A task of an earlier cell keeps the kernel from beginning it."""
+    """A task of an earlier cell blocks the kernel, so that the cell cannot begin."""
     assert shared.spec
     restarts = len(shared.restarts)
     code = (

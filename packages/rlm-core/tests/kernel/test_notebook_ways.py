@@ -1,4 +1,4 @@
-"""What people do in notebooks works here too, or says in a line why not. All in one kernel."""
+"""Habits of notebook users either work here, or fail with a line that says why. All of them in one kernel."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ WAYS = [
     ("%store x", "UsageError: .*"),
     ("%tb", ".*ZeroDivisionError.*"),
     ("import sys; sys.last_type", "<class 'ZeroDivisionError'>\n|ZeroDivisionError\n"),
-    # code that a notebook would put into the next cell
+    # code that a notebook would write into the next cell
     ("%%writefile mod.py\nprint('ran'); V = 5", "Writing mod.py\n"),
     ("%load mod.py", r"# %load mod.py\nprint\('ran'\); V = 5\n+"),
     ("6 * 7", "42\n"),
@@ -67,7 +67,7 @@ WAYS = [
     ("%more mod.py", ".*V = 5.*"),
     ("%page V", "5\n"),
     ("%lsmagic", ".*Available line magics.*"),
-    # places
+    # files and folders
     ("import os; here = os.getcwd()\n%cd /\n%cd -q -\nos.getcwd() == here", "/\nTrue\n"),
     ("%env NEW=1", "env: NEW=1\n"),
     ("!echo $NEW", "1\n"),
@@ -93,12 +93,12 @@ WAYS = [
         "contextlib.redirect_stderr(both):\n    !echo 1; echo 2 >&2; echo 3\nboth.getvalue()",
         r"'1\\n2\\n3\\n'\n",
     ),
-    # shown and cleared
+    # output that is shown and cleared
     ("from IPython.display import clear_output, display, HTML, JSON, Javascript, SVG, Image", EMPTY),
     ("for i in range(100):\n    clear_output(wait=True); print('step', i)", "step 99\n"),
     ("print('first'); clear_output(); print('then')", "then\n"),
     ("print('gone'); clear_output()", EMPTY),
-    # widgets: as they are at the end
+    # widgets: their state at the end
     ("from tqdm.notebook import tqdm\nfor i in tqdm(range(50)): pass", "100%.* 50/50 .*"),
     ("for i in tqdm(range(2), desc='gone', leave=False): pass\nprint('end')", "end\n"),
     ("for i in tqdm(range(3)): assert i == 0", ".* 1/3 .*"),
@@ -114,7 +114,7 @@ WAYS = [
     ("print('stays'); clear_output(wait=True)", "stays\n"),
     ("h = display('a', display_id=True); h.update('b'); clear_output(); print('c')", "c\n"),
     ("print('gone')\n%clear\nprint('there')", "there\n"),
-    # objects whose own text says nothing
+    # objects without an informative text
     (f"HTML('{HTML}')", re.escape("| a & b\n1 | 2 3\n- one\n- two\nx\n  y\n[img: p.png]\n")),
     ("class H:\n    def _repr_html_(self): return '<p>hi</p>'\nH()", "hi\n"),
     (
@@ -141,7 +141,7 @@ WAYS = [
 
 
 async def test_the_ways_of_notebooks(shared: Bench) -> None:
-    """One after the other: some speak of those before."""
+    """In order: some of them use the results of earlier ones."""
     differing = []
     for code, seen in WAYS:
         text = await shared.run(code)
@@ -222,7 +222,9 @@ async def test_what_pip_installs_is_there_now_and_in_later_kernels_and_shadows_n
         assert "exit code" not in reported
         reported = await bench.run("%pip -q show rlmtestpackage no-such-package  # it's not")
         assert reported.endswith("Package(s) not found: no-such-package\n[exit code: 1]\n")
-        await bench.run(f"import os; os.environ['PATH'] += {os.pathsep + str(UV.parent)!r}")  # pip has no tree
+        await bench.run(
+            f"import os; os.environ['PATH'] += {os.pathsep + str(UV.parent)!r}"
+        )  # `uv pip` has the subcommand tree; pip does not
         assert "ipykernel" in await bench.run("%pip tree")
         assert sys.prefix in await bench.run("%pip check")
     async with open_kernel() as bench:
@@ -247,7 +249,7 @@ def wheel(folder: Path, name: str, module: str) -> None:
 
 
 async def test_what_is_for_the_kernel_alone_does_not_reach_its_commands(open_kernel: OpenKernel, folder: Path) -> None:
-    """A stand-in for matplotlib: what matters is when its backend is set."""
+    """A fake matplotlib, because only the moment in which its backend is set matters."""
     library = folder / "library"
     (library / "matplotlib").mkdir(parents=True)
     (library / "matplotlib" / "__init__.py").write_text("rcParams = {'backend': 'agg'}\n")
@@ -301,7 +303,7 @@ async def test_what_waits_for_a_person_fails_at_once_and_a_chosen_editor_is_take
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def users(open_kernel: OpenKernel, folder: Path) -> AsyncIterator[Bench]:
-    """A kernel whose user has editors wherever one can have them, in a repository."""
+    """A kernel in a repository, whose user has configured editors in every possible place."""
     home, work = folder / "of-editors", folder / "repository"
     home.mkdir()
     work.mkdir()

@@ -1,4 +1,4 @@
-"""Which processes are below another: also in the moments in which some of them are half dead."""
+"""Which processes descend from another, also if the main thread of one of them has ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rlm.process import process_tree
 
 _EXIT = {"x86_64": 60, "aarch64": 93}.get(platform.machine())
 
-# The main thread ends and another goes on: the process is a zombie that still has its child.
+# The main thread ends and another one continues: the process is a zombie that still has its child.
 HALF_DEAD = f"""
 import ctypes, subprocess, threading, time
 print(subprocess.Popen(["sleep", "1000"]).pid, flush=True)

@@ -1,4 +1,4 @@
-"""What a kernel prints just before it dies outlives it."""
+"""Output that a kernel could not send before it died is reported."""
 
 from __future__ import annotations
 

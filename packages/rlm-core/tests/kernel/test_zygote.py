@@ -1,4 +1,4 @@
-"""One process starts all kernels of a run, knows how each ended, and leaves nothing behind."""
+"""One process starts all kernels of a run, knows how each of them ended, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def started_with(name: str, value: str) -> list[psutil.Process]:
-    """Living processes that have this in the environment they were started with."""
+    """Live processes that were started with this variable in their environment."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -40,14 +40,14 @@ def started_with(name: str, value: str) -> list[psutil.Process]:
 
 
 def named(process: psutil.Process) -> str:
-    """Its name; none if it has just ended."""
+    """The name of a process; empty if it has ended."""
     with contextlib.suppress(psutil.Error):
         return str(process.name())
     return ""
 
 
 def alive(pid: int) -> bool:
-    """A zombie is not."""
+    """Whether the process exists and is not a zombie."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
@@ -71,9 +71,11 @@ async def test_a_kernel_has_the_modules_that_it_shall_share_and_the_same_order_o
     async with open_kernel() as plain, open_kernel(modules=("none_such", "wave")) as other:
         first, second = eval(await plain.run(code)), eval(await other.run(code))
         assert second[:2] == (True, False)
-        assert first[2] == second[2], "cells that run again see their sets in the same order"
+        assert first[2] == second[2], "cells that run again must see their sets in the same order"
         random_hash = "import subprocess\nsubprocess.check_output([sys.executable, '-c', 'print(hash(\"a\"))'])"
-        assert await plain.run(random_hash) != await other.run(random_hash), "programs have no fixed seed"
+        assert await plain.run(random_hash) != await other.run(random_hash), (
+            "programs that a cell starts must not have a fixed seed"
+        )
 
 
 async def test_signals_and_collector_are_a_new_process_s(open_kernel: OpenKernel) -> None:
@@ -86,7 +88,7 @@ async def test_signals_and_collector_are_a_new_process_s(open_kernel: OpenKernel
 
 async def test_no_descriptor_of_the_zygote_is_left_in_a_kernel(open_kernel: OpenKernel) -> None:
     def descriptors(pid: int) -> set[tuple[str, str]]:
-        """What each leads to, and how it is open: of the log's pipe, each of the two has one end."""
+        """What each descriptor refers to, and its mode. The zygote and the kernel have one end each of the log's pipe."""
         opened = {entry.name: str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()}
         return {(target, Path(f"/proc/{pid}/fdinfo/{name}").read_text()[:40]) for name, target in opened.items()}
 
@@ -145,11 +147,11 @@ async def test_descriptors_do_not_grow(open_kernel: OpenKernel) -> None:
         async with open_kernel() as bench:
             await bench.run("1")
 
-    await one()  # what is opened once for all is open now
+    await one()  # what is opened only once is open now
     before = psutil.Process().num_fds()
     for _ in range(20):
         await one()
-    await until(lambda: psutil.Process().num_fds() <= before)  # zmq closes its sockets a little later
+    await until(lambda: psutil.Process().num_fds() <= before)  # zmq closes its sockets with a delay
 
 
 async def test_a_killed_zygote_takes_its_kernels_along_and_is_replaced(spec: KernelSpec, tmp_path: Path) -> None:
@@ -165,14 +167,16 @@ async def test_a_killed_zygote_takes_its_kernels_along_and_is_replaced(spec: Ker
 
 
 async def after_its_death(kernel: JupyterKernel, code: str) -> str:
-    """What the second cell says. The first tells of the death: before its own output, or as its end if it was sooner."""
+    """Run the code twice and return the second result. The first reports the death, before its output or as its only
+    output.
+    """
     first, second = [(await kernel.execute(code, 30)).text for _ in range(2)]
     assert "it was killed together with the process that starts kernels" in first
     return second
 
 
 async def test_a_sandbox_that_is_ending_is_not_entered(spec: KernelSpec) -> None:
-    """It takes as long as somebody outside does not ask what became of a process in it."""
+    """A sandbox needs time to end until its parent outside reaps the processes that were started in it."""
     run_dir = spec.run_dir / "ending"
     run_dir.mkdir(mode=0o700)
     async with open_sandbox(replace(spec, run_dir=run_dir)) as sandbox:
@@ -205,7 +209,7 @@ async def test_a_killed_zygote_takes_a_kernel_in_a_sandbox_along_and_leaves_the_
             await kernel.execute("1", 30)
             (victim,) = set(psutil.Process().children()) - others - bwraps
             below = victim.children(recursive=True)
-            assert 2 == len(below), "the kernel, and who stands for it outside"
+            assert 2 == len(below), "the kernel, and its stand-in outside"
             victim.kill()
             await until(lambda: not any(alive(process.pid) for process in below))
             assert "42\n" == await after_its_death(kernel, "6 * 7")
@@ -226,10 +230,10 @@ async def test_random_killing_is_survived_and_reported(spec: KernelSpec, tmp_pat
     async def reported(kernel: JupyterKernel) -> str:
         try:
             return (await kernel.execute("!sleep 0.2\nprint('fine')", 60)).text
-        except KernelError as error:  # hit twice while it started: reported, too
+        except KernelError as error:  # it was killed twice while it started; this is reported, too
             return f"the kernel died: {error}"
 
-    others = set(psutil.Process().children())  # what other tests of this process share
+    others = set(psutil.Process().children())  # processes that other tests of this process share
 
     async def kill() -> None:
         for round_ in range(1_000):
@@ -247,7 +251,7 @@ async def test_random_killing_is_survived_and_reported(spec: KernelSpec, tmp_pat
         try:
             results = await asyncio.gather(*map(work, range(16)))
         finally:
-            killing.cancel()  # it must not go on to the kernels of other tests
+            killing.cancel()  # it must not kill the kernels of other tests
     texts = [text for result in results for text in result]
     assert len(texts) == 64
     assert any("the kernel died" in text for text in texts)

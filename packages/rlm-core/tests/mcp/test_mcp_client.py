@@ -1,4 +1,4 @@
-"""MCP servers as the host has them: real programs and a real HTTP server, by whichever major of `mcp` is installed."""
+"""MCP servers as the host uses them: real programs and a real HTTP server, with the installed major version of `mcp`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def small(name: str, *faults: str, notes: Path | str = "", **env: str) -> StdioS
 async def connected(
     *servers: McpServer, folder: Path, sandboxed: bool = False, start: float = 60
 ) -> AsyncIterator[tuple[McpClients, list[str]]]:
-    """The clients, and what the user is told."""
+    """Yield the clients, and the list of messages to the user."""
     reports: list[str] = []
     config = with_values(Config(), {"mcp": McpServers(servers)})
     with Supervisor() as supervisor:
@@ -63,17 +63,19 @@ async def test_a_program_is_called_and_dies_and_is_called_again(tmp_path: Path) 
             tool["name"]: tool["python_name"] for tool in listed.tools
         }.items()
         assert {"result": 5} == await call(clients, "a", "add", a=2, b=3)
-        assert "[redacted]" == await call(clients, "a", "environment", name="KEY"), "what it says of itself is hidden"
+        assert "[redacted]" == await call(clients, "a", "environment", name="KEY"), (
+            "a secret that a server returns is redacted"
+        )
         assert "not set" == await call(clients, "a", "environment", name="USER")
         with pytest.raises(McpError, match="a: it ended with status 7"):
             await call(clients, "a", "die")
         assert [{"result": n + 1} for n in range(20)] == await asyncio.gather(
             *(call(clients, "a", "add", a=n) for n in range(20))
-        ), "one process for all of them"
+        ), "all calls use one process"
         assert ["MCP server a: it ended with status 7. The next call connects again."] == reports
     lines = notes.read_text().splitlines()
     assert [f"started in {tmp_path}"] * 2 == [line for line in lines if line.startswith("started")]
-    assert "ended" == lines[-1], "it was let end by itself"
+    assert "ended" == lines[-1], "the server was allowed to end by itself"
 
 
 async def test_a_call_says_how_far_it_is_and_the_server_hears_that_it_is_cancelled(tmp_path: Path) -> None:
@@ -113,7 +115,7 @@ async def test_what_is_missing_slow_dead_or_wrong_is_reported_in_a_line_and_the_
             await call(clients, "good", "lie")
         strange = await clients.tools("strange")
         names = [tool["python_name"] for tool in strange.tools]
-        assert len(names) == len(set(names)) < 20, "each of a hundred pages had the same"
+        assert len(names) == len(set(names)) < 20, "each of a hundred pages had the same names"
         assert {"create_issue", "create_issue_2"} <= set(names)
     lines = {line.split(":")[0].removeprefix("MCP server "): line for line in reports}
     assert [] == [server for server, fits in expected.items() if not fits(lines[server])]
@@ -124,7 +126,7 @@ async def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
     async with connected(small("mute", "silent"), folder=tmp_path, start=0.5) as (clients, reports):
         with pytest.raises(McpError, match=r"mute: it was not ready after 0\.5 s"):
             await clients.tools("mute")
-        with pytest.raises(McpError, match="not ready"):  # it is not tried again for each call
+        with pytest.raises(McpError, match="not ready"):  # the connection is not tried again for each call
             await call(clients, "mute", "add", a=1)
         assert 1 == len(reports)
 
@@ -153,7 +155,9 @@ async def test_in_a_sandbox_no_program_is_started_that_a_cell_could_change(tmp_p
         with pytest.raises(McpError, match="outside the folders that cells"):
             await clients.tools("inside")
     assert [planted] == list(project.iterdir())
-    assert str(project) not in notes.read_text(), "it was not started there, where it would import what lies there"
+    assert str(project) not in notes.read_text(), (
+        "it did not start in the project, where it would import modules of the project"
+    )
 
 
 async def test_a_login_in_a_browser_is_remembered_and_no_token_is_exposed(tmp_path: Path) -> None:
@@ -170,7 +174,7 @@ async def test_a_login_in_a_browser_is_remembered_and_no_token_is_exposed(tmp_pa
         assert login.stderr is not None
         assert b"Go to this page and log in:\n" == await login.stderr.readline()
         page = (await login.stderr.readline()).decode().strip()
-        said = await asyncio.to_thread(lambda: urlopen(page).read())  # as a browser does: it follows the redirect
+        said = await asyncio.to_thread(lambda: urlopen(page).read())  # like a browser, this follows the redirect
         assert b"You can close this page." in said
         assert (b"You are logged in to docs: 9 tools.\n", 0) == (await login.stdout.read(), await login.wait())
         (file,) = (state / "rlm" / "mcp").iterdir()
@@ -182,7 +186,9 @@ async def test_a_login_in_a_browser_is_remembered_and_no_token_is_exposed(tmp_pa
             assert {"result": 3} == await call(clients, "docs", "add", a=1, b=2)
             assert SECRET not in str(await call(clients, "docs", "anything", token=SECRET))
         assert [] == reports
-        assert all(SECRET in headers["authorization"] for headers in heard), "it was renewed before it was used"
+        assert all(SECRET in headers["authorization"] for headers in heard), (
+            "the token was refreshed before it was used"
+        )
         assert "again" == json.loads(file.read_text())["tokens"]["scope"]
 
 
@@ -215,7 +221,7 @@ async def test_rlm_is_a_server_itself(tmp_path: Path) -> None:
             ):
                 refused = await clients.call("rlm", "run", wrong, nothing)
                 assert refused["isError"]
-                assert len(refused["content"][0]["text"]) > 40, "it says why"
+                assert len(refused["content"][0]["text"]) > 40, "the error gives the reason"
             limited = await clients.call("rlm", "run", {"task": "x", "timeout": 2}, nothing)
             assert "timeout" == limited["structuredContent"]["stop"]
         assert [] == reports

@@ -1,4 +1,4 @@
-"""What names MCP servers: the forms that other clients have, variables, and what of it is a secret."""
+"""Configuration of MCP servers: the forms that other clients use, variables, and which parts are secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What endpoints say of their models, and what is made of it."""
+"""How the model lists of endpoints are read."""
 
 from __future__ import annotations
 
@@ -80,7 +80,9 @@ async def test_an_unknown_model_is_reported_with_the_nearest_that_the_endpoint_h
                 await client.model("gpt-4o", depth=0, sink=events.append, stream=False).complete([User("hi")], [])
             host = client.connection.endpoint.host
             assert f"{host} has no model gpt-4o; it has gpt-6-sol, gpt-6-astra: set RLM_MODEL." == str(caught.value)
-            with pytest.raises(ModelError, match="does not exist"):  # it is in the list: no access, then
+            with pytest.raises(
+                ModelError, match="does not exist"
+            ):  # the model is in the list, so the key has no access to it
                 await client.model("gpt-6-sol", depth=0, sink=events.append, stream=False).complete([User("hi")], [])
     assert 2 == len(server.requests)
     assert [] == events

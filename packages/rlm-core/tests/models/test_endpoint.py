@@ -1,4 +1,4 @@
-"""Where the model is, and the way there: URLs, proxies, certificates."""
+"""How the model is reached: URLs, proxies, certificates."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ except RlmError as error:
 
 
 def asked(url: str, **environ: str) -> str:
-    """What comes of a request in such an environment."""
+    """Send a request with these environment variables, and return the error."""
     env = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()} | environ
     return subprocess.run([sys.executable, "-c", ASK, url], env=env, capture_output=True, text=True, check=True).stdout
 
@@ -242,7 +242,7 @@ def test_http_spoken_to_https_and_the_reverse_are_reported_as_such() -> None:
     tls.load_cert_chain(Path(scripted.__file__).with_name("untrusted.pem"))
     with Scripted(always(text("hi")), tls=tls) as server:
         assert "uses https, not http. Set RLM_BASE_URL" in asked(server.url.replace("https", "http"))
-    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as plain:  # answers 400 to what is no HTTP
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as plain:  # answers 400 to bytes that are not HTTP
         threading.Thread(target=plain.serve_forever, daemon=True).start()
         assert "uses http, not https. Set RLM_BASE_URL" in asked(f"https://127.0.0.1:{plain.server_port}/v1")
         plain.shutdown()

@@ -1,4 +1,4 @@
-"""The SDK imports in less time, and is the same SDK. Each case in a process of its own, for imports happen once."""
+"""The SDK is imported in less time, and behaves the same. Each case has its own process, because imports happen once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEAN = "from rlm.providers.lean_import import import_openai\nsdk = import_openai
 
 
 def test_most_types_are_not_loaded_and_every_name_is_the_real_one_when_asked_for() -> None:
-    """Of every package of types; and the other endpoints of the SDK work."""
+    """The types of every package are compared; the other endpoints of the SDK work, too."""
     program = """
 import importlib, json, pkgutil, sys
 loaded = sum(name.startswith("openai.types") for name in sys.modules)
@@ -71,7 +71,7 @@ def test_the_import_hook_is_removed_afterwards() -> None:
 
 @pytest.fixture
 def odd_sdk(tmp_path: Path) -> Path:
-    """A package of that name whose types do not only re-export."""
+    """A fake SDK whose types do more than re-export names."""
     types = tmp_path / "openai" / "types"
     types.mkdir(parents=True)
     (tmp_path / "openai/__init__.py").write_text("from . import types\nfrom .types import COUNT, Thing\n")
@@ -90,7 +90,7 @@ print(json.dumps([sdk.COUNT, sdk.Thing.__name__, sdk.types.Thing.__module__, loa
 
 
 def test_whatever_is_in_the_way_it_is_imported_as_usual(odd_sdk: Path) -> None:
-    """Here the SDK refuses to be imported with a strange loader."""
+    """Here the SDK refuses to be imported by another loader."""
     (odd_sdk / "openai/__init__.py").write_text(
         "from . import types\nassert 'rlm' not in type(types.__loader__).__module__, 'lean'\nfrom .types import COUNT\n"
     )

@@ -1,4 +1,4 @@
-"""What refusals teach: real wordings, each beside the form in which the messages are taken."""
+"""What refusals teach: real error texts, and the form in which the messages are accepted."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ WORDINGS = {
 OTHERS = [
     (400, "Missing `reasoning_content` field in the assistant message at message index 1"),
     (400, "messages[1].reasoning_content is required"),
-    (500, "Internal error: {'messages': [{'reasoning_content': 'hm'}]}"),  # the request, quoted
+    (500, "Internal error: {'messages': [{'reasoning_content': 'hm'}]}"),  # it quotes the request
     (400, "Unknown parameter: 'foo'."),
     (400, "temperature must be a string"),
     (429, "roles must alternate"),

@@ -1,4 +1,4 @@
-"""Requests in flight to a provider that has too many."""
+"""The limit of concurrent requests to a provider that refuses some."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from rlm_testkit.waiting import TIMEOUT, eventually
 
 
 class AtOnce:
-    """Takes so many requests at once and holds them until it may `go_on`; refuses more. Only the server's thread acts."""
+    """Accepts up to `most` requests at once, holds them until it may answer, and refuses others. Only the server's
+    thread runs it.
+    """
 
     def __init__(self, most: int, refusal: Answer) -> None:
         self.most = most
@@ -46,7 +48,7 @@ class AtOnce:
 
 
 class Agents:
-    """Many agents of one host, and what they read."""
+    """Many agents of one host, and the events that they receive."""
 
     def __init__(self, client: OpenAIClient) -> None:
         self.client = client
@@ -64,7 +66,7 @@ class Agents:
         return [event.reason for events in self.events.values() for event in events if isinstance(event, Failed)]
 
     def are_queued(self, count: int, server: Scripted, in_flight: int) -> bool:
-        """So many have last said that they wait for their turn, and all others are in flight: each refusal was heard."""
+        """Whether this many agents wait for their turn, all others are in flight, and every refusal has been received."""
         newest = [event for events in self.events.values() for event in events[-1:]]
         queued = [event for event in newest if isinstance(event, Waiting) and "waiting for its turn" in event.reason]
         refused = [event for events in self.events.values() for event in events if isinstance(event, Retried)]
@@ -94,9 +96,9 @@ async def test_a_provider_that_has_too_many_is_sent_fewer_and_the_root_comes_fir
         sent = len(server.requests)
         all_agents.ask(0)
         await eventually(lambda: all_agents.are_queued(21, server, 4))
-        assert sent == len(server.requests), "while four are in flight, nobody sends a fifth"
+        assert sent == len(server.requests), "while four are in flight, no fifth is sent"
         script.may_leave = 4
-        # those that are sent at once may arrive in any order; of the others none may leave before the root has come
+        # requests that are sent at once may arrive in any order; no other request may arrive before the root's
         await eventually(lambda: any(request.depth == 0 for request in server.requests[sent : sent + 4]))
         script.may_leave = 1000
         await asyncio.gather(*all_agents.asked)
@@ -124,14 +126,14 @@ async def test_all_agents_wait_as_long_as_one_was_asked_to() -> None:
 def test_the_number_is_halved_once_for_all_that_were_in_flight_and_grows_by_one_each_round() -> None:
     window = Window()
     assert window.refused(0, 20)
-    assert not window.refused(0, 19), "it was sent before"
+    assert not window.refused(0, 19), "it was sent before the limit changed"
     assert 10 == window.size
     for size in (10, 11):
         assert size == window.size
         for _ in range(size):
             window.succeeded()
     assert 12 == window.size
-    assert window.refused(1, 3), "fewer were in flight than might be"
+    assert window.refused(1, 3), "fewer were in flight than allowed"
     assert 1 == window.size
 
 
@@ -145,7 +147,7 @@ def test_one_step_too_far_is_taken_back_and_tried_again_after_twice_as_many_roun
         assert 9 == window.size
         assert window.refused(window.cuts, 9)
         assert 8 == window.size
-    assert window.refused(window.cuts, 8), "also what was good is too much now"
+    assert window.refused(window.cuts, 8), "the size that worked before is too large now"
     assert 4 == window.size
 
 

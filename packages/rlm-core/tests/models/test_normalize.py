@@ -1,4 +1,4 @@
-"""Whatever a provider sends, the reply is one that the agent can work with and the provider accepts back."""
+"""Whatever a provider sends, the agent can use the reply, and the provider accepts it back."""
 
 from __future__ import annotations
 
@@ -208,11 +208,11 @@ ONE_AND_TWO = [("bash", '{"n": 1}'), ("bash", '{"n": 2}')]
     "pieces",
     [
         [(0, "a", "bash", ""), (0, None, None, '{"n": 1}'), (1, "b", "bash", ""), (1, None, None, '{"n": 2}')],
-        [(0, "a", "bash", '{"n": 1}'), (0, "b", "bash", '{"n": 2}')],  # every index 0
+        [(0, "a", "bash", '{"n": 1}'), (0, "b", "bash", '{"n": 2}')],  # every index is 0
         [(None, "a", "bash", '{"n": 1}'), (None, "b", "bash", '{"n": 2}')],  # no index
         [(0, "", "bash", '{"n": 1}'), (0, "", "bash", '{"n": 2}')],  # no id either
         [(None, None, "bash", '{"n": 1}'), (None, None, "bash", '{"n": 2}')],
-        [(0, "a", "bash", '{"n"'), (0, "a", "bash", ": 1}"), (1, "b", "bash", '{"n": 2}')],  # name and id repeated
+        [(0, "a", "bash", '{"n"'), (0, "a", "bash", ": 1}"), (1, "b", "bash", '{"n": 2}')],  # name and id are repeated
         [
             (None, "a", "bash", ""),
             (None, None, None, '{"n": 1}'),
@@ -220,17 +220,21 @@ ONE_AND_TWO = [("bash", '{"n": 1}'), ("bash", '{"n": 2}')]
             (None, None, None, '{"n": 2}'),
         ],
         [(0, "a", "bash", ""), (1, "b", "bash", ""), (0, None, None, '{"n": 1}'), (1, None, None, '{"n": 2}')],
-        # another id in every piece
+        # every piece has another id
         [(0, "a", "bash", ""), (0, "b", None, '{"n": 1}'), (1, "c", "bash", ""), (1, "d", None, '{"n": 2}')],
         [(0, "a", "bash", '{"n"'), (0, "b", "bash", ": 1}"), (1, "c", "bash", '{"n": 2}')],
         [(0, "a", "ba", ""), (0, None, "sh", '{"n": 1}'), (1, "b", "bash", '{"n": 2}')],  # a name in pieces
-        # the whole once more, the whole so far in every piece
+        # the complete arguments once more; the arguments so far in every piece
         [(0, "a", "bash", '{"n": 1}'), (0, "a", "bash", '{"n": 1}'), (1, "b", "bash", '{"n": 2}')],
         [(0, "a", "bash", '{"n"'), (0, "a", "bash", '{"n": 1}'), (1, "b", "bash", '{"n": 2}')],
-        # index 0, no ids, and the name comes alone
+        # index 0, no ids, and the name comes first
         [(0, "", "bash", ""), (0, "", None, '{"n": 1}'), (0, "", "bash", ""), (0, "", None, '{"n": 2}')],
-        [(0, "", "bash", '{"n": 1}'), (0, "", "bash", ""), (1, "", "bash", '{"n": 2}')],  # a name repeated at the end
-        # no index, and the pieces of two calls take turns
+        [
+            (0, "", "bash", '{"n": 1}'),
+            (0, "", "bash", ""),
+            (1, "", "bash", '{"n": 2}'),
+        ],  # the name is repeated at the end
+        # no index, and the pieces of two calls alternate
         [
             (None, "a", "bash", '{"n"'),
             (None, "b", "bash", '{"n"'),

@@ -1,4 +1,4 @@
-"""Every fault of packages/rlm-testkit/src/rlm_testkit/faults.py, provoked against the real adapter in a real agent."""
+"""Each fault in packages/rlm-testkit/src/rlm_testkit/faults.py, caused against the real adapter in a real agent."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def ends(client: OpenAIClient, events: list[Event], *, stream: bool) -> Agent:
 
 @contextmanager
 def url_of(fault: Fault) -> Iterator[str]:
-    """Where the fault happens."""
+    """Yield the URL at which the fault happens."""
     if fault.where == "unknown host":
         yield "http://no-such-host.invalid/v1"
     elif fault.where == "closed port":
-        with socket.socket() as taken:  # and nobody listens
+        with socket.socket() as taken:  # a port without a listener
             taken.bind(("127.0.0.1", 0))
             yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
     else:
@@ -47,14 +47,14 @@ def url_of(fault: Fault) -> Iterator[str]:
 
 
 def quick(url: str, fault: Fault | None = None, *, budget: float = TIMEOUT) -> OpenAIClient:
-    """A client that takes a server for dead after 0.2 s where the fault is that it says nothing, and else is patient."""
+    """A client with a read timeout of 0.2 s if the fault is a silent server, otherwise a long one."""
     silent = fault is not None and fault.sees.startswith("no answer in time")
     wait = 0.2 if silent else TIMEOUT
     return OpenAIClient(Endpoint(url, "sk-very-secret"), 0, budget=budget, read_timeout=wait, first_pause=0.02)
 
 
 def as_reported(sees: str) -> re.Pattern[str]:
-    """A number stands in place of each `…`."""
+    """A pattern in which each `…` stands for a number."""
     return re.compile(re.escape(sees).replace("…", r"\d+(\.\d)?").replace("HOST", r"[\w.:-]+") + r"\Z")
 
 

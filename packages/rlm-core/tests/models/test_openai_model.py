@@ -1,4 +1,4 @@
-"""What the adapter sends, and how it waits."""
+"""What the adapter sends, and how long it waits."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ BASH = {"name": "bash", "description": "d", "parameters": {"type": "object", "pr
 
 
 class Asked:
-    """A model, and what it told."""
+    """A model, and the events that it emitted."""
 
     def __init__(self, model: Retrying, events: list[Event]) -> None:
         self.model = model
@@ -307,9 +307,11 @@ async def test_each_wait_is_chosen_at_random() -> None:
         return [event.wait for event in events if isinstance(event, Retried)]
 
     with Scripted(script) as server:
-        async with OpenAIClient(Endpoint(server.url, "k"), 0, first_pause=0.02) as client:  # three equal ones, at first
+        async with OpenAIClient(Endpoint(server.url, "k"), 0, first_pause=0.02) as client:  # the first three are equal
             found = await asyncio.gather(*(waits(client) for _ in range(20)))
-    assert any(each != sorted(each) for each in found), "the longest wait so far is no lower limit of the next"
+    assert any(each != sorted(each) for each in found), (
+        "the longest wait so far must not become the lower limit of the next one"
+    )
 
 
 async def test_the_waits_grow_whatever_the_provider_asks_and_the_notices_count() -> None:
@@ -375,7 +377,7 @@ SILENT = {
 
 
 async def silence_report(url: str, begun: Callable[[Asked], object]) -> Waiting:
-    """What comes while nothing else does, once it has `begun`. All but cancelling takes for ever."""
+    """Once `begun` is true, return the notice that is emitted while no data arrives. Every time limit is very long."""
     async with asking(url, stream=True, notice=0.02, read_timeout=600) as ask:
         running = asyncio.create_task(ask())
         while not begun(ask):
@@ -715,7 +717,7 @@ async def test_many_agents_share_one_client_and_its_connections() -> None:
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_reply_that_was_lost_is_asked_for_again_as_it_was_where_the_server_has_kept_it(streamed: bool) -> None:
-    """A proxy that keeps the reply for a key of a request takes no other body with that key."""
+    """A proxy that caches the reply for an idempotency key refuses another body with the same key."""
     kept: dict[str, dict[str, Any]] = {}
 
     def script(request: Request) -> Answer:

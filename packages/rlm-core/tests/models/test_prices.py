@@ -1,4 +1,4 @@
-"""What a reply cost, by the published prices of the endpoint's models."""
+"""The cost of a reply, from the published prices of the endpoint's models."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def responses(model: str, **more: Any) -> dict[str, Any]:
     return {"model": model, "usage": counted, **more}
 
 
-# a million tokens of gpt-4o are $2.5, cached $1.25, and $10 of its output
+# a million tokens of gpt-4o cost $2.50, cached $1.25, output $10
 GPT_4O = 0.6 * 2.5 + 0.4 * 1.25 + 0.1 * 10
 
 CASES: dict[str, tuple[str, str, Any, str, Usage, float | None]] = {
@@ -76,12 +76,12 @@ async def test_another_tier_has_another_price() -> None:
         for tier in ("flex", "default", "priority")
     ]
     assert None not in costs
-    assert costs == sorted(set(costs), key=lambda cost: cost or 0), "each more than the one before"
+    assert costs == sorted(set(costs), key=lambda cost: cost or 0), "each tier costs more than the one before"
 
 
 async def test_windows_are_published_for_known_endpoints_alone() -> None:
     openai, own = PriceList(Endpoint(OPENAI)), PriceList(Endpoint("http://127.0.0.1:1/v1"))
     assert 128_000 == await openai.window("gpt-4o")
     assert await openai.window("no-such-model") is None
-    assert await own.window("gpt-4o") is None, "a server of that name may run anything"
+    assert await own.window("gpt-4o") is None, "a local server may serve any model under this name"
     await openai.close()

@@ -1,4 +1,4 @@
-"""The Responses API: what is sent, what is read, and that the journal holds all of it."""
+"""The Responses API: what is sent, how replies are read, and that the journal contains all of it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_auto_is_responses_at_openais_own_hosts(url: str | None, name: str) -> N
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_conversation_goes_back_item_for_item(stream: bool) -> None:
-    """The server refuses it if an item is missing, out of order, or not as it was given."""
+    """The server refuses the request if an item is missing, out of order, or changed."""
     thinking = calls(("bash", {"a": "é"}), ("bash", {"a": 2}), content="Let me look.", reasoning_content="hm")
     events: list[Event] = []
     with Scripted(thinking, text("done", reasoning_content="so")) as server:
@@ -380,7 +380,7 @@ def test_the_text_of_two_messages_has_a_blank_line_between() -> None:
     assert assembler.add({"type": "keepalive"}) is None
 
 
-# ---- what is the same as by the chat API
+# ---- the same as with the chat API
 
 
 async def test_faults_are_tried_again_and_forms_are_switched_as_by_the_chat_api() -> None:
@@ -424,7 +424,9 @@ async def test_items_that_an_endpoint_refuses_are_sent_in_another_form(words: st
             with pytest.raises(MessagesRefused) as refused:
                 await asked.complete(messages, [])
             assert asked.adaptations | refused.value.so_far == {wanted}
-            assert bool(refused.value.so_far) == (wanted is Adaptation.NO_ITEMS), "the endpoint's own items are fine"
+            assert bool(refused.value.so_far) == (wanted is Adaptation.NO_ITEMS), (
+                "items of the endpoint itself are no reason to send none"
+            )
             await asked.complete([adapt(message, {wanted}) for message in messages], [])
     sent = server.requests[1].wire["input"][1:-1]
     plain = {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "gAAA"}
@@ -446,11 +448,13 @@ async def test_an_endpoint_that_refuses_its_own_items_is_sent_none_from_then_on(
                 assert sibling.adaptations == ({Adaptation.NO_ITEMS} if learnt else set())
 
 
-# ---- the law
+# ---- the law of the journal
 
 
 async def test_the_reader_of_the_docs_rebuilds_each_request(tmp_path: Path) -> None:
-    """A journal of everything: items, messages of the chat API, pictures, a drop, messages in another form."""
+    """The journal has all kinds of records: items, messages of the chat API, pictures, a drop, messages in another
+    form.
+    """
     picture = User([{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": URL}}])
     with Scripted(
         calls(("bash", {"a": 1}), content="I look.", reasoning_content="hm"),
@@ -501,7 +505,7 @@ async def test_the_reader_of_the_docs_rebuilds_each_request(tmp_path: Path) -> N
 
 
 def test_the_scripted_server_refuses_what_openai_refuses() -> None:
-    """Each of these was sent by some client, and OpenAI's words are those of its server."""
+    """Some client has sent each of these requests, and the error texts are those of OpenAI's server."""
     body = calls(("bash", {"a": 1}), reasoning_content="hm").body
     assert isinstance(body, dict)
     thought, call = responses.response(body, {})["output"]

@@ -25,7 +25,7 @@ from rlm.providers.transport_errors import breakdown
         ({"Retry-After": "nan"}, None),
         ({"Retry-After": "9e999"}, None),
         ({"Retry-After": "9" * 50}, None),
-        ({"Retry-After": "1000000009"}, 0),  # a time of day that is over
+        ({"Retry-After": "1000000009"}, 0),  # a time that has passed
         ({"Retry-After-Ms": "nan"}, None),
     ],
 )
@@ -163,7 +163,7 @@ def test_what_a_chat_template_refuses_once_it_refuses_always(status: int, words:
     assert (decision.error, decision.retry, decision.hint) == (ModelError, Retry.NEVER, "")
     reported = words if words[0] != "{" else decision.reason.partition(": ")[2][:40]
     assert reported[:40] in decision.reason
-    assert judge(inside({"message": words, "type": "server_error"})).retry is Retry.NEVER  # in a stream with 200
+    assert judge(inside({"message": words, "type": "server_error"})).retry is Retry.NEVER  # in a stream with status 200
 
 
 @pytest.mark.parametrize(

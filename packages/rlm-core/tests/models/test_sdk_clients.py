@@ -36,7 +36,7 @@ class ClientFactory:
 
 
 async def use(clients: SDKClients, count: int) -> list[Any]:
-    """Borrow `count` clients at once. Return them in the order in which they were given back."""
+    """Borrow `count` clients at once. Return them in the order in which they were released."""
     async with AsyncExitStack() as stack:
         borrowed = [await stack.enter_async_context(clients.borrow()) for _ in range(count)]
         return borrowed[::-1]

@@ -1,4 +1,4 @@
-"""What servers say of single tokens: kept as it comes, and read in the terms of trainers."""
+"""Data of servers about single tokens: stored unchanged, and read in the format of trainers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENTRIES: list[dict[str, Any]] = [
 BOTH = {"prompt_token_ids": [1, 2, 3], "completion_token_ids": [7, 7], "logprobs": [-1.0, -0.5]}
 IDS = {name: BOTH[name] for name in ("prompt_token_ids", "completion_token_ids")}
 
-# the fields of the reply, those of its choice, and what a trainer gets
+# the fields of the reply, the fields of its choice, and the trainer's view of them
 SERVERS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "vLLM": ({"prompt_token_ids": [1, 2, 3]}, {"token_ids": [7, 7], "logprobs": {"content": ENTRIES}}, BOTH),
     "vLLM without logprobs": ({"prompt_token_ids": [1, 2, 3], "prompt_logprobs": None}, {"token_ids": [7, 7]}, IDS),
@@ -68,7 +68,7 @@ def test_token_data_is_kept_and_read_whether_it_comes_whole_or_in_pieces(name: s
     pieces = streamed(completion(top, beside))
     assert whole.token_data.keys() == pieces.token_data.keys()
     assert read == read_token_data(whole.token_data).wire() == read_token_data(pieces.token_data).wire()
-    assert {"role": "assistant", "content": "a and b"} == whole.message.received, "it is not sent back"
+    assert {"role": "assistant", "content": "a and b"} == whole.message.received, "it must not be sent back"
     if "nonsense" not in name:
         assert bool(read) == bool(whole.token_data)
 

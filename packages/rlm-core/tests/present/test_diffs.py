@@ -1,4 +1,4 @@
-"""Diffs in a text are found by what git and difflib really write."""
+"""Diffs in a text are found; the texts are real output of git and difflib."""
 
 from __future__ import annotations
 

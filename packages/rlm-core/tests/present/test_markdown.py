@@ -1,4 +1,4 @@
-"""Markdown for a terminal: nothing of it is lost, nothing is broken in the middle of a word."""
+"""Markdown for a terminal: no character is lost, and no word is broken."""
 
 from __future__ import annotations
 

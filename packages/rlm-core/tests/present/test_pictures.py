@@ -1,4 +1,4 @@
-"""Pictures go to terminals that are known to show them, and nothing in a picture reaches one as a command."""
+"""Pictures are sent only to terminals that can show them, and no byte of a picture reaches a terminal as a command."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_data_arrives_whole_and_coded(tmp_path: Path) -> None:
     assert "".join(f"\x1b_G{keys};{data}\x1b\\" for keys, data in pieces) == kitty
     assert base64.b64decode("".join(data for _, data in pieces)) == large
     assert [keys[-1] for keys, _ in pieces] == ["1"] * (len(pieces) - 1) + ["0"]
-    assert all("q=2" in keys for keys, _ in pieces), "the terminal is to answer nothing"
+    assert all("q=2" in keys for keys, _ in pieces), "the terminal must not answer"
     found = re.fullmatch(r"\x1b\]1337;File=[\w=;]*:([A-Za-z0-9+/=]*)\x07", draw(str(tmp_path / "p.png"), ITERM2, 80))
     assert found
     assert base64.b64decode(found[1]) == large
@@ -66,7 +66,7 @@ def test_what_is_no_picture_any_more_is_not_shown(tmp_path: Path) -> None:
 
 
 def png(kind: int, channels: int, filters: list[int], rows: list[bytes]) -> bytes:
-    """Rows of 8 bits, each written with a filter."""
+    """A PNG with 8 bits per sample; each row has its own filter."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
@@ -86,7 +86,7 @@ def png(kind: int, channels: int, filters: list[int], rows: list[bytes]) -> byte
 
 
 def seen(coded: str) -> list[list[tuple[int, ...]]]:
-    """What a terminal makes of sixels: the percentages of each pixel."""
+    """Decode sixels as a terminal does: the colour of each pixel in percent."""
     found = re.fullmatch(r'\x1bPq"1;1;(\d+);(\d+)(.*)\x1b\\', coded)
     assert found
     width, height = int(found[1]), int(found[2])

@@ -1,4 +1,4 @@
-"""What a call does and what became of it, read from its code and its result."""
+"""The title of a call, read from its code, and its outcome, read from its result."""
 
 from __future__ import annotations
 

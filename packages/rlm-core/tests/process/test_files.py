@@ -1,4 +1,4 @@
-"""rlm.process.files against every kind of thing that can stand where a file should be."""
+"""rlm.process.files against every type of file that can be in the place of the expected file."""
 
 import contextlib
 import errno
@@ -19,7 +19,7 @@ SECRET = b"outside"
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A folder with files in it, and a secret beside it."""
+    """A folder with files, and a secret beside it."""
     folder = tmp_path.resolve() / "tree"
     (folder / "docs").mkdir(parents=True)
     (folder / "plain").write_bytes(b"inside")
@@ -122,7 +122,7 @@ def test_names_that_cannot_be_are_one_error(held: int, name: str) -> None:
         lambda: files.read_beneath(held, name),
     ):
         if name == "docs/../plain" and attempt.__code__.co_names[1] == "read_beneath":
-            continue  # that is one file, and inside
+            continue  # this is one file, and inside the folder
         with pytest.raises(OSError):
             attempt()
 
@@ -156,7 +156,7 @@ def test_a_hard_link_to_a_file_of_another_user_is_not_read(tree: Path, held: int
 
 
 def test_reading_ends_where_the_file_ended(tree: Path, held: int) -> None:
-    """A writer that never stops does not keep us, and a file that is too large is refused."""
+    """A file that grows without end does not block, and a file that is too large is refused."""
     writer = subprocess.Popen(["/bin/sh", "-c", f"while :; do echo more >> '{tree}/plain'; done"])
     try:
         for _ in range(50):
@@ -170,7 +170,7 @@ def test_reading_ends_where_the_file_ended(tree: Path, held: int) -> None:
 
 
 def test_a_race_for_the_name_leads_nowhere(tree: Path, held: int) -> None:
-    """Another process swaps file and folder for links without end."""
+    """Another process exchanges files and folders for links in a loop."""
     program = (
         "import os, sys\n"
         "os.chdir(sys.argv[1])\n"
@@ -204,7 +204,7 @@ def test_a_race_for_the_name_leads_nowhere(tree: Path, held: int) -> None:
         swapper.wait()
 
 
-# ---- links that stay inside
+# ---- links that stay inside the folder
 
 
 def test_links_inside_are_followed(tree: Path, held: int) -> None:
@@ -421,7 +421,7 @@ def test_removing_does_not_go_through_links(tree: Path, held: int) -> None:
 @pytest.mark.parametrize("kind", PLANTED)
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="for Linux")
 def test_what_is_mounted_may_be_anything_but_a_link(tree: Path, kind: str) -> None:
-    """It is held and not opened, so nothing waits for a pipe, and no right to read is needed."""
+    """The path is only held, not opened, so a pipe does not block, and no permission to read is needed."""
     PLANTED[kind](tree / "planted")
     if "link" in kind or kind == "circle":
         with pytest.raises(UnsafePath) as refused:

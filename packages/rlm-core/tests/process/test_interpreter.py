@@ -1,4 +1,4 @@
-"""The prompt names the project's own Python."""
+"""The Python that the prompt names is the project's own."""
 
 from __future__ import annotations
 

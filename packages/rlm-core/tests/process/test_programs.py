@@ -1,4 +1,4 @@
-"""rlm.process.programs: where a program may come from."""
+"""rlm.process.programs: the folders from which a program may come."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ def program(path: Path) -> Path:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two folders of PATH, with a good program in the second."""
+    """Two folders of PATH; the second one contains a good program."""
     root = tmp_path.resolve()
     root.chmod(0o755)
     (root / "first").mkdir()
@@ -47,7 +47,7 @@ def test_no_folder_of_the_project_is_used(root: Path) -> None:
 
 
 def test_no_link_in_the_project_is_followed(root: Path) -> None:
-    """Where it leads to now is good, and the next cell changes that."""
+    """The link leads to a good program now, but a cell could change it."""
     (root / "project" / "bin").symlink_to(root / "second")
     assert found(root, f"{root}/project/bin") in ("", "second/tool")
     (root / "project" / "tool").symlink_to(root / "second" / "tool")
@@ -68,7 +68,7 @@ def test_no_program_that_others_may_write(root: Path) -> None:
         path.chmod(mode)
         assert found(root, f"{root}/first") == "", (path, oct(mode))
         path.chmod(before)
-    good.parent.chmod(0o1777)  # as /tmp: what is in it can be replaced by its owner alone
+    good.parent.chmod(0o1777)  # like /tmp, where only the owner of a file can replace it
     assert found(root) == "first/tool"
 
 

@@ -1,4 +1,4 @@
-"""Tests of how objects are written for other kernels, and of how a change of an object is noticed."""
+"""Objects are written to files for other kernels, and changes of an object are noticed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_data_of_an_array_is_mapped_whatever_its_type_and_order(array: Any, 
     assert loaded.dtype == array.dtype
     assert (loaded == array).all()
     assert isinstance(_memory(loaded), mmap.mmap)
-    loaded[0] = loaded[-1]  # changes of a kernel are its own
+    loaded[0] = loaded[-1]  # the kernel's changes must not reach the file
     assert (load(path)["array"] == array).all()
 
 
@@ -73,7 +73,7 @@ def test_a_change_of_a_large_object_is_noticed(value: Any, place: Any, other: An
 
 
 def test_only_a_sample_of_a_large_array_of_objects_is_read() -> None:
-    """A list is read whole: small changes between two calls are more likely there."""
+    """A list is read completely, because small changes between two calls are more likely there."""
     counted = [_Counted() for _ in range(MANY)]
     fingerprint({"data": np.array(counted, object)})
     assert 0 < _Counted.pickled < MANY // 10

@@ -1,4 +1,4 @@
-"""A folder is copied while somebody else changes it."""
+"""A folder is copied while another process changes it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.attack("leading the host's files elsewhere")
 
 
 def test_what_is_put_in_a_file_s_place_while_a_folder_is_copied_is_not_followed(tmp_path: Path) -> None:
-    """`wanted` is asked right before something is copied: a cell could act then."""
+    """`wanted` is called directly before each copy: a cell could act at this moment."""
     old, new, secret = tmp_path / "old", tmp_path / "new", tmp_path / "secret"
     (old / "inner" / "deep").mkdir(parents=True)
     new.mkdir()
@@ -46,7 +46,7 @@ def test_what_is_put_in_a_file_s_place_while_a_folder_is_copied_is_not_followed(
 
 
 def test_a_folder_that_becomes_a_link_once_it_has_been_seen_is_not_entered(tmp_path: Path) -> None:
-    """It is seen with the folder that holds it, and entered later."""
+    """The link replaces a folder after its parent has been listed, and before it is entered."""
     old, new, secret = tmp_path / "old", tmp_path / "new", tmp_path / "secret"
     for folder in (old / "one", old / "other", new, secret):
         folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What a run has changed, told by a real git that neither runs nor obeys anything of the repository."""
+"""The changes of a run, listed by the real git, which must not run or obey anything of the repository."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def git(folder: Path, *words: str) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A repository with a commit, and changes of yesterday."""
+    """A repository with a commit, and changes from before the run."""
     folder = tmp_path / "project"
     (folder / "src").mkdir(parents=True)
     git(folder, "init", "-q")
@@ -35,7 +35,7 @@ def project(tmp_path: Path) -> Path:
     git(folder, "commit", "-qm", "first")
     (folder / "old.txt").write_text("changed before\n")
     (folder / "untracked before").write_text("")
-    time.sleep(0.05)  # a run that begins within one tick of the clock would be told what was changed before it
+    time.sleep(0.05)  # changes within one tick of the clock before the run would count as its own
     return folder
 
 
@@ -88,7 +88,7 @@ def test_nothing_of_a_hostile_repository_is_run_or_obeyed(project: Path, tmp_pat
     assert summary(tree, project, tmp_path) == "src/a.py +0 −1, 1 new"
     assert not (tmp_path / "pwned").exists()
     subprocess.run([GIT, "status"], cwd=project, check=False, capture_output=True)
-    assert (tmp_path / "pwned").exists(), "git itself obeys it"
+    assert (tmp_path / "pwned").exists(), "without protection, git obeys it"
 
 
 def test_worktrees_and_repositories_without_a_commit(project: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The copy of a repository for one agent, and the patch of what has changed in it."""
+"""The copy of a repository for one agent, and the patch of its changes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def git(folder: Path, *words: str, stdin: bytes = b"") -> str:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """With texts, a binary file, a link, a folder, something ignored, uncommitted and new files."""
+    """A repository with texts, a binary file, a link, a folder, an ignored file, uncommitted and new files."""
     top = tmp_path / "project"
     (top / "sub").mkdir(parents=True)
     git(top, "init", "-q", "-b", "main")
@@ -75,7 +75,7 @@ def test_the_copy_has_what_is_not_ignored_and_the_patch_brings_all_changes_back(
     }
     assert "one" in git(tree, "log", "--oneline")
     assert {"M  a.txt", "A  new.txt"} == set(git(tree, "status", "--short").splitlines())
-    assert patch(tmp_path / "place") == b"", "what was there before is no change"
+    assert patch(tmp_path / "place") == b"", "earlier changes are not part of the patch"
     (tree / "a.txt").write_text("one\ndirty\nchild\n")
     (tree / "bin").write_bytes(b"\0" * 10)
     (tree / "latin").write_bytes(b"caf\xe9 au lait\r\n")
@@ -94,7 +94,7 @@ def test_the_copy_has_what_is_not_ignored_and_the_patch_brings_all_changes_back(
     git(tree, "init", "-q", "nested")
     (tree / "nested/z").write_text("z")
     changes = patch(tmp_path / "place")
-    assert contents(repository) == before, "nothing of the original has changed"
+    assert contents(repository) == before, "the original must not change"
     git(repository, "apply", stdin=changes)
     wanted = {
         name: each for name, each in contents(tree).items() if name.split("/")[0] not in (".git", "ignored", "nested")
@@ -127,7 +127,7 @@ def test_nothing_of_a_hostile_repository_is_run(repository: Path, tmp_path: Path
     (repository / ".gitattributes").write_text("* filter=evil diff=evil merge=evil\n")
     tree = copied(repository, tmp_path / "place")
     (tree / "a.txt").write_text("child\n")
-    shutil.rmtree(tree / ".git")  # the agent's own repository is as hostile as the agent
+    shutil.rmtree(tree / ".git")  # the agent's own repository can be as hostile as the agent
     shutil.copytree(repository / ".git", tree / ".git")
     shutil.copytree(repository / ".git", tree / "sub/.git")
     assert b"+child" in patch(tmp_path / "place")
@@ -138,7 +138,7 @@ def test_nothing_of_a_hostile_repository_is_run(repository: Path, tmp_path: Path
 
 
 def test_repositories_of_all_sorts(repository: Path, tmp_path: Path) -> None:
-    """One without a commit, a registered worktree, one with a split index, one with a submodule."""
+    """Without a commit, a registered worktree, with a split index, with a submodule."""
     empty = tmp_path / "empty"
     empty.mkdir()
     git(empty, "init", "-q")

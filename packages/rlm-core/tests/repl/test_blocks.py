@@ -1,4 +1,4 @@
-"""A text that streams in becomes finished pieces of Markdown."""
+"""Streamed text is divided into complete blocks of Markdown."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_fence_that_never_ends_is_the_rest() -> None:
     assert reader.feed("before\n```\na\n\nb") == ["before"]
     assert reader.unfinished == "```\na\n\nb"
     assert reader.end() == "```\na\n\nb"
-    assert reader.feed("x\n\n") == ["x"], "the next text begins anew"
+    assert reader.feed("x\n\n") == ["x"], "the next text starts from nothing"
 
 
 @given(st.lists(st.text("ab`~ \n", max_size=12), max_size=12))

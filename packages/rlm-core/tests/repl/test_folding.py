@@ -1,4 +1,4 @@
-"""Long outputs fold."""
+"""Long outputs are folded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a text at the prompt means."""
+"""The meaning of each input at the prompt."""
 
 from __future__ import annotations
 

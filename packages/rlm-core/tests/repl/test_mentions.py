@@ -52,4 +52,4 @@ def test_a_link_out_of_the_folder_is_not_followed(folder: Path, tmp_path_factory
     inside, outside, named = attachments(f"@inside @outside @{secret}", folder)
     assert inside.text == "print(1)\n"
     assert "cannot be read" in outside.text
-    assert named.text == "hidden", "a person may name any file"
+    assert named.text == "hidden", "a user may name any file"

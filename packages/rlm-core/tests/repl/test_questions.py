@@ -36,7 +36,7 @@ async def test_each_answer_to_a_question_has_its_effect() -> None:
         assert not questions.open
     task = await asked(questions)
     for text in ("", "what?", "yes, but", "nope", "always look"):
-        assert not questions.answer(text), "it is none"
+        assert not questions.answer(text), "an unknown answer is asked again"
     assert questions.answer("y")
     assert (await task).ok
     task = await asked(questions)
@@ -48,7 +48,7 @@ async def test_each_answer_to_a_question_has_its_effect() -> None:
     assert not questions.answer("e"), "there is nothing to edit"
     assert questions.answer("a")
     assert (await task).ok
-    assert (await questions.ask("bash", {})).ok, "for good"
+    assert (await questions.ask("bash", {})).ok, "from then on it is always allowed"
 
 
 async def test_one_question_at_a_time_and_a_call_that_is_cancelled_asks_no_more() -> None:

@@ -1,4 +1,4 @@
-"""The last turns that `rlm resume` shows at the prompt."""
+"""The last turns, which `rlm resume` shows at the prompt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rlm_testkit.journals import opening, reply
 
 
 def test_tasks_that_were_taken_back_are_not_shown(tmp_path: Path) -> None:
-    """Nor are their answers, also where the task was joined to a note before it."""
+    """Nor are their answers; also if the task was joined to a note."""
     with Session.create(Path(".rlm"), model="test-model", cwd=tmp_path, prompt="one") as session:
         conversation = Conversation(session.record)
 

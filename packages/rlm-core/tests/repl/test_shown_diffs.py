@@ -1,4 +1,4 @@
-"""At the prompt, diffs that cells print and what `edit` changes have the colours of a diff."""
+"""At the prompt, diffs that cells print and changes of `edit` are coloured."""
 
 from __future__ import annotations
 

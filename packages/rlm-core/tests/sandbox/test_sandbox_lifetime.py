@@ -1,4 +1,4 @@
-"""A sandbox from start to end: whoever ends it or us, and whenever, nothing is left, and nobody waits for ever."""
+"""However and whenever a sandbox or its host ends: no process is left, and nothing hangs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOMENTS = 30
 
 
 def with_word(word: str) -> list[psutil.Process]:
-    """Processes that have it in their command line, as each bwrap has the path of the project."""
+    """Processes with this word on their command line; each bwrap has the path of the project there."""
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
         words = process.info["cmdline"] or []
@@ -32,7 +32,7 @@ def test_nothing_is_left_of_a_host_that_is_killed_at_any_moment_of_a_start(tmp_p
         with subprocess.Popen([sys.executable, sandbox_host.__file__, str(tmp_path)], stdout=subprocess.PIPE) as host:
             assert host.stdout is not None
             assert b"ready\n" == host.stdout.readline()
-            time.sleep(0.1 * moment / MOMENTS)  # the moment, not a wait
+            time.sleep(0.1 * moment / MOMENTS)  # chooses the moment of the kill; it does not wait for anything
             host.kill()
     until(lambda: not with_word(str(tmp_path)), lambda: str(with_word(str(tmp_path))))
 

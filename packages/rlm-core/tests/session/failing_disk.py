@@ -1,4 +1,5 @@
-"""Run with `failing.c` preloaded: keeps a session while the disk fails, once at every call; says what came of it.
+"""Keep a session while the disk fails once at each system call, and print the outcome. Run it with `failing.c`
+preloaded.
 
 python failing_disk.py LIBRARY FOLDER ERRNO FOREVER
 """
@@ -25,14 +26,14 @@ EVENTS = [*opening("task"), *turn("hm", (cell("a = 1"), "x" * 5_000)), *ending("
 
 @dataclass
 class Kept:
-    """What the session said was on disk: the records that it reported after it had written them."""
+    """The records that the session reported after it had written them."""
 
     reported: list[Record] = field(default_factory=list)
     error: str = ""
 
 
 def keep(home: Path) -> Kept:
-    """A short session with a child."""
+    """Keep a short session with a child."""
     kept = Kept()
     try:
         with Session.create(
@@ -53,7 +54,7 @@ def keep(home: Path) -> Kept:
 
 
 def check(home: Path, kept: Kept) -> None:
-    """The disk works again: nothing that was reported is missing, and whatever there is can be read and resumed."""
+    """Once the disk works again, no reported record is missing, and the session can be read and resumed."""
     listed = list_sessions(home)
     reported = [record for record in kept.reported if record.agent == "root" and isinstance(record, Journalled)]
     assert reported == [] or listed, "a session that reported records is gone"
@@ -62,9 +63,9 @@ def check(home: Path, kept: Kept) -> None:
         here = [replace(record, agent="root") for record in tree.records()]
         assert here[: len(reported)] == reported, "a record that was reported is missing"
         # The result of the root is not reported.
-        assert len(here) <= len(reported) + 2, "a record that was refused is there"
+        assert len(here) <= len(reported) + 2, "a record whose write failed is in the journal"
         assert tree.meta.status in ("done", "error", "lost", "cancelled"), tree.meta.status
-        begun = (each.folder / "meta.json").exists()  # else it holds no record either
+        begun = (each.folder / "meta.json").exists()  # without it there is no record either
         with Session.resume(each.folder, key=KEY, trust=not begun) as session:
             assert acceptable(session.start.history.messages)
         assert journal.read(each.folder).torn == 0
@@ -80,11 +81,11 @@ def main(library: str, folder: str, errno: str, forever: str) -> None:
         disk.arm(number, int(errno), int(forever))
         kept = keep(home)
         calls = disk.disarm()
-        if calls <= number:  # all went well: the session has no call with this number
+        if calls <= number:  # the session has no call with this number, so all succeeded
             assert not kept.error
             print(json.dumps({"calls": number, "errors": sorted(errors)}))
             return
-        assert kept.error or forever == "0", f"call {number} failed, and nobody learned of it"
+        assert kept.error or forever == "0", f"call {number} failed, and no error was reported"
         errors.add(kept.error)
         check(home, kept)
 

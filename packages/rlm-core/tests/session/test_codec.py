@@ -1,4 +1,4 @@
-"""Events to records and back, with nothing lost that the conversation needs."""
+"""Events are encoded as records and decoded; everything that the conversation needs is kept."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ JOURNALLED = (
 
 
 class Clock:
-    """Says the times it was given, each once; then the last for ever."""
+    """Returns each of its times once, then always the last one."""
 
     def __init__(self, *times: float) -> None:
         self.times = list(times)
@@ -89,7 +89,7 @@ def test_every_prefix_of_the_journal_amounts_to_the_same_prefix_of_the_events(
 @law
 @given(conversations())
 def test_what_is_read_is_what_was_written(events: list[Event]) -> None:
-    """Except for durations, and what the end of a run says of the prompt's size."""
+    """Except durations, and the size of the prompt in the end of a run."""
     journalled = [event for event in events if isinstance(event, JOURNALLED)]
     assert [event for event in read(written(events)) if isinstance(event, JOURNALLED)] == journalled
 
@@ -104,7 +104,7 @@ def test_ids_count_from_zero_and_drops_name_messages_by_them(events: list[Event]
 
 
 def live(records: list[Journalled]) -> list[Wire]:
-    """What docs/sessions.md tells a reader to do, and no more."""
+    """Follow exactly the rules of docs/sessions.md for readers."""
     gone = {id for record in records if isinstance(record, DropRecord) for id in record.ids}
     return [record.message for record in records if isinstance(record, MessageRecord) and record.id not in gone]
 

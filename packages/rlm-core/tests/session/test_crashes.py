@@ -1,4 +1,4 @@
-"""Sessions survive what databases are made to survive: a kill at every byte, and a disk that fails at every call."""
+"""Sessions survive a kill at every byte, and a disk that fails at every system call."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ HERE = Path(__file__).parent
 
 @pytest.fixture
 def memory() -> Iterator[Path]:
-    """A folder in memory, where there is such a thing: thousands of sessions are kept in it."""
+    """A folder in memory if there is one, because thousands of sessions are stored in it."""
     shared = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
         yield Path(folder)
 
 
 def test_killed_at_any_byte_it_resumes_and_loses_at_most_its_last_record(memory: Path) -> None:
-    """Read at every byte. Resumed at the ends of every record and at some bytes of each: resuming sees how long the torn
-    end is, and not what it holds.
+    """The journal is read after a cut at every byte. It is resumed after cuts at the ends of all records and at some
+    bytes within each: resuming depends on the length of the torn end, not on its content.
     """
     with Session.create(Path("home"), model="m", cwd=memory, prompt="p", key=KEY) as session:
         running = (session.folder / "meta.json").read_text()
@@ -134,11 +134,11 @@ def test_the_disk_is_waited_for_once_before_a_request_leaves(tmp_path: Path, dis
         text=True,
         check=True,
     )
-    assert done.stdout.split() == ["1", "0"], "a sync; and none where nothing has been said since"
+    assert done.stdout.split() == ["1", "0"], "one sync, and none if there is no new record"
 
 
 def test_a_full_disk_ends_the_run_with_a_clear_message(tmp_path: Path) -> None:
-    """A real one, of 64 kB."""
+    """A real disk of 64 kB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     code = f"""
@@ -157,7 +157,7 @@ except Exception as error:
     records = tree.records()
     print(type(error).__name__, error, tree.meta.status, len([*records]) > 5, records.torn, sep="|")
 """
-    mine = ["unshare", "--mount", "--map-root-user", "--user"]  # so may an ordinary user, in a namespace of its own
+    mine = ["unshare", "--mount", "--map-root-user", "--user"]  # in its own namespace an ordinary user may mount, too
     done = subprocess.run([*mine, sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     kind, said, status, several, torn = done.stdout.strip().split("|")

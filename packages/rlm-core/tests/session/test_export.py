@@ -1,4 +1,4 @@
-"""Sessions for others, each checked by the others' own judge."""
+"""Exported sessions, each validated by a tool of its format."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ with open("seen", "w") as file:
 
 
 def test_a_notebook_of_a_run_with_a_context_and_sub_agents_runs(tmp_path: Path) -> None:
-    """They answer as they did in the run: the first, the second, and again the second."""
+    """The sub-agents answer as in the run: the first one, the second one, and the second one again."""
     (tmp_path / "data.txt").write_text("the data")
     with Session.create(
         tmp_path / "home", model="m", cwd=tmp_path, prompt="t", settings={"context": "data.txt"}
@@ -152,7 +152,7 @@ def test_a_notebook_of_a_run_with_a_context_and_sub_agents_runs(tmp_path: Path) 
 
 
 def test_a_table_keeps_its_html_in_a_notebook(tmp_path: Path) -> None:
-    """It stands where its text stood, once for each time; a file that is no table is passed over."""
+    """The table replaces its text each time the text occurs. A file without a table is ignored."""
     table, html = "   a\n0  1", "<table><tr><td>1</td></tr></table>"
     with Session.create(tmp_path / "home", model="m", cwd=tmp_path, prompt="t") as session:
         bundle = json.dumps({"text/plain": table, "text/html": html})
@@ -170,7 +170,7 @@ def test_a_table_keeps_its_html_in_a_notebook(tmp_path: Path) -> None:
 
 
 def test_a_table_is_generated_again_in_the_page(tmp_path: Path) -> None:
-    """As pandas writes one: its style sheet is dropped, its heading, spans and size are kept."""
+    """With a table as pandas writes it: its style sheet is dropped; heading, spans and sizes are kept."""
     html = (
         "<div><style scoped>td { color: red }</style><table border=1 class=dataframe><thead><tr style='text-align: right'><th></th>"
         "<th colspan=2 onclick='pwn()'>a &lt;b&gt;</th></tr></thead><tbody><tr><th>0</th><td>1<td><a href=javascript:pwn()>x</a>"
@@ -290,7 +290,7 @@ def test_arguments_are_an_object_as_the_model_gave_it(tmp_path: Path, text: str)
     (line,) = lines(kept(tmp_path, *opening("t"), *turn(None, (call_with(text), "1"))))
     said = line["messages"][-1]
     assert said["tool_calls"][0]["function"]["arguments"] == json.loads(text)
-    assert (said["content"], said["weight"]) == ("", 1), "many chat templates join the content to a text"
+    assert (said["content"], said["weight"]) == ("", 1), "many chat templates concatenate the content with a text"
 
 
 @pytest.mark.parametrize(
@@ -383,7 +383,7 @@ def test_a_hostile_session_is_a_valid_trajectory_too(tmp_path: Path) -> None:
     atif.Trajectory.model_validate_json(text)
 
 
-# ---- parts of it
+# ---- parts of a session
 
 
 def test_one_agent_can_be_exported_by_the_end_of_its_path(tree: SessionTree) -> None:
@@ -408,7 +408,7 @@ def test_every_format_is_text_that_can_be_written(tmp_path: Path, format: Format
     exported(read_tree(hostile_sample(tmp_path / "home")), format).encode()
 
 
-# ---- where the time went
+# ---- the time of an agent
 
 
 def test_the_time_of_an_agent_is_divided_into_model_cells_and_waiting(tree: SessionTree) -> None:
@@ -417,7 +417,7 @@ def test_the_time_of_an_agent_is_divided_into_model_cells_and_waiting(tree: Sess
     assert reported.total(Doing.TOOL) == pytest.approx(4 * 0.4, abs=0.2)
     assert reported.total(Doing.WAIT) == pytest.approx(
         [*tree.children[2].records()][-1].ts - next(iter(tree.children[0].records())).ts + QUEUED, abs=0.01
-    ), "those in the queue are waited for, too"
+    ), "agents in the queue are waited for, too"
     assert reported.end - reported.start == pytest.approx(tree.meta.metrics["duration"], abs=0.1)
 
 

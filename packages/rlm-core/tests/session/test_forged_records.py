@@ -1,7 +1,7 @@
-"""A forged session does nothing to a terminal, whichever field of whichever record lies.
+"""A forged session cannot control a terminal, whichever field of whichever record is forged.
 
-Each text of each kind of record, the names of its fields too, is replaced by one that takes control of a terminal.
-What a reader gets is then looked at byte by byte.
+Each text of each type of record, including field names, is replaced by one that would control a terminal. The output of
+each reader is then checked byte by byte.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ MORE = [
 
 
 def leaves(value: Any, path: Path_ = ()) -> Iterator[Path_]:
-    """Where texts are, and numbers, which may be texts. A path that ends with a tuple is that of a name."""
+    """The paths of texts, and of numbers, which could be replaced by texts. A path that ends with a tuple leads to a
+    name.
+    """
     if isinstance(value, str | int | float):
         yield path
     elif isinstance(value, dict):
@@ -84,7 +86,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def cases(records: list[dict[str, Any]]) -> Iterator[tuple[int, Path_]]:
-    """Each kind of text once: that of a record's type, and the names that lead to it."""
+    """Each kind of text once, identified by the type of its record and the path to it."""
     seen = set()
     for number, record in enumerate(records):
         role = record.get("message", {}).get("role")
@@ -112,7 +114,7 @@ def test_no_text_of_any_record_does_anything_to_a_terminal(folder: Path) -> None
 
 
 def rounds(tried: list[tuple[int, Path_]]) -> list[list[tuple[int, Path_]]]:
-    """The cases, so that each round forges a record once at most."""
+    """The cases, divided so that each round forges each record at most once."""
     result: list[list[tuple[int, Path_]]] = []
     for number, path in tried:
         free = next((each for each in result if number not in dict(each)), None)
@@ -123,7 +125,7 @@ def rounds(tried: list[tuple[int, Path_]]) -> list[list[tuple[int, Path_]]]:
 
 
 def look_at(folder: Path, lines: list[str], cases: list[tuple[int, Path_]]) -> bool:
-    """Whether all of it could be read: else what failed may have hidden what another forgery does."""
+    """Check that a reader gets through the whole session: a failure could hide the effect of a later forgery."""
     bad = list(lines)
     for number, path in cases:
         bad[number] = json.dumps(forged(json.loads(bad[number]), path))
@@ -145,7 +147,7 @@ def test_no_text_of_meta_json_does_anything_to_a_terminal(folder: Path, name: st
 
 
 def look(folder: Path, what: str) -> bool:
-    """In all the ways that end in a terminal or on a page; whether each came to its end."""
+    """Return the output of all readers that write to a terminal or page, and whether each of them succeeded."""
     whole = True
     for way in WAYS:
         out: list[str] = []

@@ -1,4 +1,4 @@
-"""docs/sessions.md and its schema say what is written, all of it and nothing else."""
+"""docs/sessions.md and its schema describe exactly what is written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAGE = (DOCS / "sessions.md").read_text()
 
 
 def strict(name: str) -> Draft202012Validator:
-    """The schema for one kind of thing, with every field that it does not name refused."""
+    """The schema of one type, which refuses every field that it does not name."""
     schema: dict[str, Any] = copy.deepcopy(SCHEMA)
     schema["$ref"] = f"#/$defs/{name}"
     for kind in ("record", "meta", "usage"):
@@ -39,7 +39,7 @@ RECORD, META = strict("record"), strict("meta")
 
 
 def as_json(record: Record) -> Any:
-    """As a reader has it, who knows of no types."""
+    """The record as a reader sees it that does not know our types."""
     return json.loads(json.dumps(wire(record)))
 
 

@@ -1,4 +1,4 @@
-"""The append-only file: whole lines, one writer, and readers that are content with what is whole."""
+"""The append-only file: complete lines, one writer, and readers that accept an incomplete last line."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_what_was_cut_is_never_glued_to_what_follows(handle: int, tmp_path: Path
 
 
 def test_after_a_failed_write_nothing_of_it_is_left_and_nothing_more_is_taken(handle: int, tmp_path: Path) -> None:
-    """A real limit on the size of files: the write stops half way, as on a full disk."""
+    """A limit of file sizes stops the write half way, as a full disk would."""
     code = f"""
 import os, resource
 from rlm.errors import SessionError

@@ -1,4 +1,4 @@
-"""A session is resumed only if this user made it: all of it, in this place, and in this order."""
+"""A session is resumed only if this user created all of it, in this place and in this order."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def play(session: Session, *events: Any) -> None:
 
 
 def finished(cwd: Path, key: SigningKey | None = KEY, task: str = "task", **settings: str) -> Path:
-    """A session with a sub-agent that has one itself."""
+    """A session with a sub-agent, which has a sub-agent itself."""
     with new(cwd, key, **settings) as session:
         play(session, *opening(task), *turn("", (cell("a = 1"), "")))
         with session.child("part") as child:
@@ -58,7 +58,7 @@ def content(folder: Path) -> dict[Path, bytes]:
 
 
 def refused(folder: Path, fork: bool = False) -> None:
-    """It is refused, and nothing has changed by it."""
+    """Check that the session is refused, and that nothing has changed."""
     before, there = content(folder), set(folder.parent.iterdir())
     with pytest.raises(ConfigError, match=f"You did not create session {folder.name} on this machine: .*--trust"):
         Session.resume(folder, fork=fork, key=KEY)
@@ -207,7 +207,7 @@ FORGERIES: dict[str, Forge] = {
 @pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES)
 def test_a_forged_session_is_not_resumed(tmp_path: Path, forge: Forge) -> None:
     folder, other = finished(tmp_path), finished(tmp_path, task="another")
-    Session.resume(folder, key=KEY).finish()  # as it is, it is the user's own
+    Session.resume(folder, key=KEY).finish()  # the unchanged session belongs to the user
     folder = forge(folder, other) or folder
     assert doubt(folder, KEY)
     if not any(path.is_symlink() or path.is_fifo() for path in folder.rglob("*")):
@@ -249,11 +249,11 @@ def test_what_is_trusted_once_is_the_users_own_with_all_its_sub_agents(tmp_path:
     Session.resume(session.folder, key=KEY, fork=True).finish()
 
 
-# ---- what is no forgery
+# ---- not a forgery
 
 
 def test_what_a_kill_leaves_at_any_moment_is_the_users_own(tmp_path: Path) -> None:
-    """Before each write of the host, and within it, in a first run, in a resumed one and in a fork."""
+    """A kill before and during each write of the host: in a first run, in a resumed one and in a fork."""
     script = (
         "import os, sys; from pathlib import Path; from rlm_testkit.journals import KEY, ending; from rlm.sessions import Session\n"
         "from rlm.core.events import Said; from rlm.core.messages import User\n"

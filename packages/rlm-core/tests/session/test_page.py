@@ -1,4 +1,4 @@
-"""The exported page in a real browser: it loads nothing, shows what there is, and runs nothing of what it shows."""
+"""The exported page in a real browser: it loads nothing, shows everything, and runs no code from its content."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rlm_testkit.hostile import CORPUS
 from rlm_testkit.journals import answer, cell, opening, reply
 from rlm_testkit.sample import hostile_sample, sample
 
-pytestmark = pytest.mark.xdist_group("browser")  # one browser at a time is enough for two cores
+pytestmark = pytest.mark.xdist_group("browser")  # two cores are enough for one browser at a time only
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_the_call_tree_and_the_timeline_show_every_agent(browser: Page, tmp_path
     assert texts(browser, ".row .name.d2") == ["●Is row 17 twice there?"]
     bars = "[...document.querySelectorAll('.row svg')[{}].querySelectorAll('.s-{}')].length"
     assert [browser.eval(bars.format(0, kind)) for kind in ("model", "tool", "wait")] == [5, 4, 1]
-    assert browser.eval("document.querySelectorAll('rect.s-wait').length") == 2  # the root's, and one child's
+    assert browser.eval("document.querySelectorAll('rect.s-wait').length") == 2  # the root's, and that of one child
     left = "document.querySelectorAll('.row svg')[{}].querySelector('rect').getBoundingClientRect().left"
     assert browser.eval(left.format(2)) > browser.eval(left.format(0))
 

@@ -1,4 +1,4 @@
-"""Whole outputs are written by kernels and commands; no secret stays in them."""
+"""Kernels and commands write their complete outputs to files; no secret stays in them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def test_a_file_without_one_is_left_alone_and_so_are_links_and_pipes(tmp_path: P
     (folder / "z.txt").write_text(SECRET)
     redact_files(Redactor([SECRET]), folder)
     assert SECRET == outside.read_text()
-    assert "[redacted]" == (folder / "z.txt").read_text(), "what cannot be cleaned keeps nobody else dirty"
+    assert "[redacted]" == (folder / "z.txt").read_text(), (
+        "a file that cannot be cleaned must not prevent the cleaning of others"
+    )
 
 
 @given(st.lists(st.sampled_from([SECRET.encode(), b"sk-very", b"secret-key", b"-", b"x" * 70_000]), max_size=40))

@@ -1,4 +1,4 @@
-"""A session goes on where it stopped, whatever stopped it."""
+"""A session continues where it stopped, whatever stopped it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def play(session: Session, *events: Event) -> None:
 
 
 def kill(session: Session) -> Path:
-    """Leave everything as a SIGKILL does: nothing is settled, and the lock is gone."""
+    """Leave everything as SIGKILL does: nothing is settled, and the lock is released."""
     session._close()
     return session.folder
 
@@ -159,7 +159,7 @@ def test_sub_agents_that_were_cut_off_are_ended_with_what_they_spent(tmp_path: P
 
 
 def test_what_sub_agents_spent_is_counted_by_their_journals(tmp_path: Path) -> None:
-    """A meta.json may be older than its journal, where the disk was full."""
+    """meta.json may be older than the journal, if the disk was full."""
     with new(tmp_path) as session:
         play(session, *opening("task"))
         with session.child("part") as child:
@@ -270,7 +270,7 @@ def test_a_journal_that_was_tampered_with_leads_nowhere_else(tmp_path: Path) -> 
 def test_a_running_session_can_be_forked(tmp_path: Path) -> None:
     with new(tmp_path) as session:
         play(session, *opening("task"))
-        os.mkfifo(session.outputs / "pipe")  # what is no file must not hold the copy up
+        os.mkfifo(session.outputs / "pipe")  # a file that is not a regular file must not block the copy
         with Session.resume(session.folder, fork=True, key=KEY) as fork:
             assert fork.start.history.messages == session_messages(session)
         play(session, *ending("done"))
@@ -305,7 +305,7 @@ def test_a_folder_that_is_gone_is_an_error_and_no_traceback(tmp_path: Path) -> N
         Session.resume(session.folder, key=KEY)
 
 
-# ---- the kernel that is gone
+# ---- the lost kernel
 
 
 @pytest.mark.parametrize(

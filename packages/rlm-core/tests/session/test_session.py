@@ -1,4 +1,4 @@
-"""A session's folder from its making to its end: who may read it, what it says, and that it is true."""
+"""A session's folder from creation to end: who may read it, and what it contains."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ except Exception as error:
     print(type(error).__name__, error)
 """
     for folder in (tmp_path, *list(tmp_path.parents)[:-2]):
-        folder.chmod(0o755)  # an ordinary user must get here to be refused
+        folder.chmod(0o755)  # an ordinary user must be able to reach the folder that refuses it
     tmp_path.chmod(0o555)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(
@@ -172,7 +172,7 @@ except Exception as error:
     )
 
 
-# ---- what it says
+# ---- the contents
 
 
 def test_the_journal_and_who_watches_get_the_same_records(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_the_journal_and_who_watches_get_the_same_records(tmp_path: Path) -> Non
         reported = [record for record in seen if record.agent == agent and isinstance(record, Journalled)]
         assert reported == (
             kept if agent != "root" else kept[:-1]
-        )  # the root's result is said by `result`, at the very end
+        )  # only `result` reports the root's result, at the very end
     assert isinstance(kept[-1], ResultRecord)
 
 
@@ -302,7 +302,7 @@ def test_what_local_servers_take_for_a_key_is_a_word_like_any_other(tmp_path: Pa
 
 
 def ends(session: Session) -> tuple[str, str | None, str]:
-    """Status and reason in meta.json, and the type of the journal's last record."""
+    """Return status and reason from meta.json, and the type of the last record."""
     meta = read_meta(session.folder)
     assert meta.end_time is not None or meta.status == "running"
     return meta.status, meta.stop_reason, wire(journal.read(session.folder).records[-1])["type"]

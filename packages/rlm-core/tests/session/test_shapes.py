@@ -1,4 +1,4 @@
-"""Records of the wrong shape, and meta.json of any: one clear error or none, and everything else can be read."""
+"""Records with wrong fields, and meta.json with any content: at most one clear error, and everything else can be read."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def folder() -> Iterator[Path]:
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Each thing in a value, by the keys that lead there."""
+    """The path to each value within a value."""
     if path:
         yield path
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -61,7 +61,7 @@ def as_line(record: Any) -> bytes:
 
 
 def read_in_every_way(folder: Path) -> None:
-    """All that only reads must not stumble; resuming may say, in one line, that it does not."""
+    """All readers must succeed; resuming may refuse, with one line."""
     home = folder.parent.parent
     canvas = Canvas(io.StringIO().write, 80)
     show_list(list_sessions(home, KEY), canvas)

@@ -1,4 +1,4 @@
-"""Find, list and show sessions, whatever is in their folder."""
+"""Find, list and show sessions, whatever their folder contains."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def new(home: Path, prompt: str = "the task", at: float = 1_000.0) -> Session:
 
 
 def rename(session: Session, id: str) -> None:
-    """Give a finished session an id that a test can speak of."""
+    """Give a finished session an id that a test can name."""
     meta = session.folder / "meta.json"
     meta.write_text(meta.read_text().replace(session.id, id))
     session.folder.rename(session.folder.with_name(id))
 
 
 def some(home: Path, *ids: str) -> None:
-    """Sessions with these ids, each used after the one before."""
+    """Create sessions with these ids, each used after the one before."""
     for number, id in enumerate(ids):
         session = new(home, f"task {id}", 1_000.0 + number)
         session.finish()
@@ -250,7 +250,7 @@ def test_long_code_goes_on_behind_a_sign_and_nothing_of_it_is_lost(tmp_path: Pat
         canvas, file = lines(width)
         show_tree(read_tree(session.folder), canvas)
         shown = [line.removeprefix("│ ") for line in file.getvalue().splitlines() if line.startswith("│")]
-        assert len([line for line in shown if not line.startswith("↪ ")]) == 2, "a line that is none of the code's"
+        assert len([line for line in shown if not line.startswith("↪ ")]) == 2, "a line that is not part of the code"
         assert "".join("".join(shown).replace("↪ ", "").split()) == "".join(code.split())
         assert max(map(len, shown)) <= width - 2
 

@@ -1,4 +1,4 @@
-"""Nothing that a model, a program or a file says does anything to a terminal; and every language stays as it is."""
+"""No text of a model, program or file can control a terminal, and text in every language stays unchanged."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LANGUAGES = [
 
 
 def controls(text: str) -> list[str]:
-    """What a terminal or a reader could be deceived by."""
+    """The characters that could control a terminal or deceive a reader."""
     return [
         character
         for character in text
@@ -114,5 +114,5 @@ def test_json_keeps_its_value_and_holds_no_control(text: str) -> None:
 
 @pytest.mark.parametrize("piece", ["\x1b]", "\x90", "\x1b[", "\x1b", "\x9b1;", "\u200b", "\x1b ", "\x1b[0", "a\u200b"])
 def test_a_megabyte_of_anything_is_done_in_no_time(piece: str) -> None:
-    """A test that takes its hour if time is not linear: the limit for a test ends it."""
+    """If the time were not linear, this would take an hour: the time limit of a test ends it."""
     assert controls(plain(piece * (1_000_000 // len(piece)))) == []

@@ -1,4 +1,4 @@
-"""The pipe in which skills leave a line for each call: what is counted, and what a kernel cannot do with it."""
+"""The pipe in which skills report each call: what is counted, and what a kernel cannot do with it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ async def test_invalid_names_are_ignored(log: CallLog) -> None:
     await asyncio.to_thread(write, log, junk)
     news = log.news()
     assert 0 < len(news) <= 1_000
-    assert [] == [name for name in news if not name.isdecimal()], "neither the junk nor what ends its line"
+    assert [] == [name for name in news if not name.isdecimal()], (
+        "neither the invalid data nor the end of its line counts"
+    )
 
 
 @pytest.mark.parametrize("trick", ["removed", "link", "fifo", "file"])

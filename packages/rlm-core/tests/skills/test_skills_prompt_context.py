@@ -1,4 +1,4 @@
-"""What an agent reads of skills and of its project, and what strangers cannot smuggle into it."""
+"""What an agent reads about skills and its project, and what others cannot insert there."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_what_could_be_imported_is_not_tried_again_unless_one_asks(tmp_path: Pat
     known = tmp_path / "rlm" / "imported-skills.json"
 
     def written_anew(*, afresh: bool = False) -> bool:
-        """As after each trial."""
+        """Find the skills. Return whether their import results were written again, as after each trial import."""
         before = known.stat().st_ino if known.exists() else None
         assert find_skills(Place(state=tmp_path), afresh=afresh).installed
         return known.stat().st_ino != before

@@ -1,4 +1,4 @@
-"""What people save with other editors, or on Windows, is read as what it says."""
+"""Texts that were saved by other editors, or on Windows, are read in their encoding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong in a file of tasks is said with the number of its line; what is said of many numbers."""
+"""Errors in a file of tasks name the line; and statistics of many numbers."""
 
 from __future__ import annotations
 

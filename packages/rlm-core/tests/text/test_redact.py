@@ -1,4 +1,4 @@
-"""Which keys are searched for, and in which spellings they are found."""
+"""Which keys are searched for, and in which encodings they are found."""
 
 from __future__ import annotations
 

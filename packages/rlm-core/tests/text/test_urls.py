@@ -1,4 +1,4 @@
-"""What of a URL is a credential, and what only looks like one."""
+"""Which parts of a URL are credentials, and which only look like them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def test_an_at_sign_behind_the_host_is_no_credential(url: str) -> None:
 
 @pytest.mark.parametrize("url", SOME)
 def test_what_precedes_the_host_is_one_however_it_is_written(url: str) -> None:
-    assert "word-1" in credentials_of(url), "by itself: an error may quote no more"
+    assert "word-1" in credentials_of(url), (
+        "the part alone must be found too, because an error may quote only this part"
+    )
     environ = {"PATH": "/bin", "OPENAI_BASE_URL": url, "https_proxy": url, "PIP_INDEX_URL": f"https://gateway {url}"}
     assert {"PATH", "PIP_INDEX_URL"} == set(child_environment(read_config({}, environ), environ))
     assert {"PATH"} == set(child_environment(read_config({"sandbox": "bwrap"}, environ), environ))

@@ -25,7 +25,7 @@ BASH = Path(shutil.which("bash") or "/bin/sh")
 
 
 class Shell:
-    """A Bash tool in a folder of its own."""
+    """A Bash tool in its own folder."""
 
     def __init__(self, folder: Path, max_output: int | None = None) -> None:
         self.events: list[Event] = []
@@ -43,7 +43,9 @@ class Shell:
         return await self.tool.run({"command": command, **more}, History())
 
     async def overrun(self, command: str) -> Outcome:
-        """Of a command that prints a line and does not end in time, however long a busy machine takes for the line."""
+        """Run a command that prints a line and does not end in time. The limit starts after the line, so a slow machine
+        is no problem.
+        """
         for seconds in (0.3, 3, 30):
             outcome = await self.run(command, timeout=seconds)
             if not outcome.content.startswith("[timed out"):
@@ -65,7 +67,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 async def until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + TIMEOUT
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
+        assert time.monotonic() < deadline, "the condition did not become true"
         await asyncio.sleep(0.01)
 
 
@@ -105,7 +107,7 @@ async def test_stdin_is_at_its_end(shell: Shell) -> None:
 
 
 async def test_no_command_waits_for_a_person(shell: Shell) -> None:
-    """A kernel's commands are told the same."""
+    """A kernel's commands get the same variables."""
     assert "No editor is available" in (await shell.run("$EDITOR file", timeout=TIMEOUT)).content
     assert (await shell.run("EDITOR=true; $EDITOR file", timeout=TIMEOUT)).ok
     assert "No such device" in (await shell.run("cat </dev/tty", timeout=TIMEOUT)).content
@@ -161,7 +163,7 @@ async def test_cancelling_kills_the_group(shell: Shell) -> None:
 
 async def test_what_is_left_in_the_background_holds_nothing_up_and_goes_on_until_the_end(shell: Shell) -> None:
     outcome = await shell.run("touch beat; (while :; do echo noise; echo >> beat; sleep 0.02; done) & echo $!")
-    pid = int(next(line for line in outcome.content.split("\n") if line != "noise"))  # which comes first or not
+    pid = int(next(line for line in outcome.content.split("\n") if line != "noise"))  # in either order
     size = (shell.folder / "beat").stat().st_size
     await until(lambda: (shell.folder / "beat").stat().st_size > size + 20)
     assert is_alive(pid)
@@ -173,7 +175,7 @@ async def test_a_background_flood_neither_blocks_nor_is_part_of_the_result(shell
     outcome = await shell.run("(until [ -e go ]; do sleep 0.01; done; exec yes) & echo $!")
     (shell.folder / "go").touch()
     written = Path(f"/proc/{int(outcome.content)}/io")
-    # more than a pipe holds, so somebody empties it
+    # more than a pipe holds, so something must read it
     await until(lambda: int(written.read_text().split("wchar: ")[1].split()[0]) > 300_000)
     assert shell.reported == outcome.content
 

@@ -1,4 +1,4 @@
-"""A tool that asks the user first."""
+"""A tool that asks the user before each call."""
 
 from __future__ import annotations
 
@@ -38,4 +38,4 @@ async def test_a_call_runs_as_the_user_decides(approval: Approval, reached: list
     outcome = await confirming.run({"code": "1"}, History())
     assert asked == [("ipython", {"code": "1"})]
     assert (tool.calls, outcome.content, outcome.ok) == (reached, content, ok)
-    assert json.dumps(confirming.schema()) == json.dumps(tool.schema()), "the model cannot tell"
+    assert json.dumps(confirming.schema()) == json.dumps(tool.schema()), "the model must not notice"

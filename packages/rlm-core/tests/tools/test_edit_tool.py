@@ -106,8 +106,8 @@ def test_bytes_that_are_no_utf_8_stay(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_keeps_its_encoding(tmp_path: Path, codec: str, head: str) -> None:
-    """ "ਊ" holds the byte of a line end in UTF-16, and is none."""
-    odd = "é" if codec == "latin-1" else "表"  # whose second byte in Shift-JIS is a backslash
+    """In UTF-16, "ਊ" contains the byte of a newline."""
+    odd = "é" if codec == "latin-1" else "表"  # its second byte in Shift-JIS is a backslash
     text = f"{head}one\r\ntwo {odd}\r\nthree\r\n" + ("ਊ\r\n" if "utf" in codec else "")
     path = write(tmp_path, text.encode(codec))
     reported = edit(tmp_path, "file", f"two {odd}\n", f"2 {odd}{odd}\nzwei\n")
@@ -148,7 +148,7 @@ def test_an_edit_keeps_mode_link_and_location(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_open_elsewhere_keeps_its_old_content_there(tmp_path: Path) -> None:
-    """The proof that it is replaced in one step."""
+    """This shows that the file is replaced in one step."""
     path = write(tmp_path, b"old content")
     with path.open("rb") as reader:
         edit(tmp_path, "file", "old", "new")

@@ -1,4 +1,4 @@
-"""The tool `ipython`, on a fake kernel; the real one is tested with the kernel."""
+"""The tool `ipython` with a fake kernel. The tests in kernel/ use the real one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rlm_testkit.kernel_bench import FakeKernel
 
 
 class Recorder:
-    """A kernel that notes what it is asked, and shows pictures."""
+    """A kernel that stores its calls, and shows pictures."""
 
     def __init__(self, execution: Execution) -> None:
         self.execution = execution
@@ -103,4 +103,4 @@ def test_the_schema_fits_what_the_toolbox_checks() -> None:
     call = ToolCall("1", "ipython", '{"code": "1", "timeout": 5}')
     assert arguments(call, tool.schema()) == {"code": "1", "timeout": 5}
     assert tool.schema() == tool.schema()
-    assert len(str(tool.schema())) < 500  # prompts pay for it
+    assert len(str(tool.schema())) < 500  # every prompt contains it

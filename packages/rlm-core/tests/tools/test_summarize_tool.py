@@ -11,7 +11,7 @@ from rlm.tools.summarize import Summarize
 
 
 class Restarts:
-    """A kernel that counts."""
+    """A kernel that counts its restarts."""
 
     def __init__(self) -> None:
         self.reasons: list[str] = []
@@ -30,7 +30,7 @@ class Restarts:
 
 
 def conversation(turns: int) -> History:
-    """As a tool sees it: the newest turn is the one that calls."""
+    """The history that a tool gets: the newest turn contains its call."""
     history = History().add(System("s")).add(User("task"))
     for number in range(1, turns + 1):
         wire = {"id": f"c{number}", "type": "function", "function": {"name": "bash", "arguments": "{}"}}

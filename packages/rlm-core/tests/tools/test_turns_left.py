@@ -1,4 +1,4 @@
-"""Near the limit of turns, and only there, results say how many are left."""
+"""Near the turn limit, and only there, results say how many turns are left."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def test_the_last_turns_are_counted(turns: int, reported: str) -> None:
 
 @pytest.mark.parametrize(("allowed", "turns", "reported"), [(3, 2, False), (4, 3, True), (8, 5, False), (8, 6, True)])
 async def test_the_last_quarter_of_a_short_run_counts(allowed: int, turns: int, reported: bool) -> None:
-    """It goes on with ten turns of an earlier one."""
+    """The limit counts ten turns of an earlier run."""
     tool = TurnsLeft(IPython(FakeKernel(lambda event: None), 300), limit(allowed, earlier=10))
     assert ("turns left" in (await tool.run({"code": "1"}, history(10 + turns))).content) == reported
 
