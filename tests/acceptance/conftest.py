@@ -1,4 +1,4 @@
-"""A scratch home for the command, and a scripted provider for it to talk to."""
+"""A temporary home for the command, and a scripted provider for it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from rlm_testkit.scripted import Scripted
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Rlm:
-    """The command, with no key and no endpoint."""
+    """The command without a key and an endpoint."""
     return Rlm(tmp_path)
 
 
 @pytest.fixture
 def rlm(tmp_path: Path) -> Callable[[Scripted], Rlm]:
-    """The command, talking to this server as its user would have set it up."""
+    """The command, configured for this server as its user would do it."""
     return lambda server: Rlm(tmp_path, {"RLM_BASE_URL": server.url, "RLM_MODEL": "scripted"})
 
 
 @pytest.fixture
 def without_tools(tmp_path: Path) -> Callable[[Scripted], Rlm]:
-    """As `rlm`, without tools: a run that needs no kernel starts none, and takes half the time."""
+    """As `rlm`, without tools: the run starts no kernel, and takes half the time."""
     return lambda server: Rlm(tmp_path, {"RLM_BASE_URL": server.url, "RLM_MODEL": "scripted", "RLM_TOOLS": ""})
 
 

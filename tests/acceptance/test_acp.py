@@ -1,4 +1,4 @@
-"""`rlm acp`, spoken to as an editor does: the protocol's own client side, over the pipes of the installed command."""
+"""`rlm acp` with the client of the protocol's own package, over the pipes of the installed command."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ WAITS = "import time, pathlib\nprint('begun', flush=True)\nwhile not pathlib.Pat
 
 
 async def test_a_turn_is_reported_as_it_happens(rlm: Make) -> None:
-    """Text, thoughts, a cell with its output while it runs, an edit as a diff, sub-agents as calls of their own."""
+    """Text, thoughts, a cell with its output while it runs, an edit as a diff, and sub-agents as separate calls."""
 
     def script(request: Request) -> Answer:
         if request.depth:
@@ -260,7 +260,7 @@ async def test_what_the_provider_refuses_is_an_error_and_the_session_goes_on(rlm
 
 
 async def test_mcp_servers_that_the_client_names_are_functions_in_the_kernel(rlm: Make) -> None:
-    """Over each transport of the protocol; the two over HTTP are of the package mcp itself, and want a header."""
+    """Over each transport of the protocol. The two servers over HTTP use the package mcp, and require a header."""
     program = {"name": "sums", "command": sys.executable, "args": [mcp_program.__file__], "env": []}
     cell = "print(await sums.add(a=40, b=2), await web.multiply(a=6, b=8), await old.multiply(a=7, b=9))\nawait bare.multiply(a=1, b=1)"
     with Scripted(call("ipython", code=cell), text("done")) as server, mcp_web.serving("a-t0ken") as base:
@@ -276,7 +276,7 @@ async def test_mcp_servers_that_the_client_names_are_functions_in_the_kernel(rlm
             heard = talk.editor.text("agent_thought_chunk")
     result = server.requests[-1].last
     assert "42 48 63" == result.splitlines()[0]
-    assert "rlm mcp login bare" in result, "it says what to do"
+    assert "rlm mcp login bare" in result, "the model is told what to do"
     assert "MCP server bare" in heard, "the user is told, too"
     assert "a-t0ken" not in str([request.body for request in server.requests]) + talk.err.decode()
 
@@ -309,7 +309,7 @@ async def test_a_trainer_says_what_a_session_is_and_reads_its_state(rlm: Make) -
     kept: dict[str, Answer] = {}
 
     def script(request: Request) -> Answer:
-        """As the package does: the reply of a request is kept; the first one is lost on its way."""
+        """As the package does: it stores the reply to a request, and the first one is lost on its way to rlm."""
         id = request.headers["x-acp-model-request-id"]
         assert id == request.headers["idempotency-key"]
         if id in kept:
@@ -336,7 +336,7 @@ async def test_a_trainer_says_what_a_session_is_and_reads_its_state(rlm: Make) -
             assert all(type(value) in (int, float) for value in state["metrics"].values())
             asked = list(dict.fromkeys(request.headers["x-acp-model-request-id"] for request in server.requests))
             first, child, second = asked
-            assert 4 == len(server.requests)  # one of them twice
+            assert 4 == len(server.requests)  # one of them was sent twice
             edges = {
                 (e["source_request_id"], e["target_request_id"], e["type"]) for e in done.field_meta[EDGES]["edges"]
             }

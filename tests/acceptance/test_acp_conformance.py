@@ -1,8 +1,9 @@
-"""The conformance profile acp-core-v1 of the npm client acpx, case by case; and that client itself.
+"""The conformance profile acp-core-v1 of the npm client acpx, case by case; and the client itself.
 
-The files of the cases lie in the client's repository and in no package. The steps here are ours; each does what the case
-of that name does, and checks at least as much. The model of these sessions does what a prompt says, in a cell, and the
-user is asked before (`--confirm`): so what the profile calls a read or a write is one, and can be denied.
+The files of the cases are in the client's repository, and in no package. The steps here are written for rlm; each of
+them does what the case of the same name does, and checks at least as much. The model of these sessions follows the
+prompt, in a cell, and the user is asked before each cell (`--confirm`). So the profile's reads and writes are real, and
+can be denied.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ print('after the response')"""
 
 
 def obedient(request: Request) -> Answer:
-    """Does what it is told; says the rest back."""
+    """Run the cell for the task; repeat any other text."""
     said = request.last
     if request.depth:
         return text("late") if request.turn else call("ipython", code=AFTER)
@@ -47,7 +48,7 @@ CELLS = {"read notes.txt": READ, "write written.txt hello": WRITE, "sleep": SLEE
 
 
 class Case:
-    """One case: a session of its own, and what came of it."""
+    """One case: a separate session, and what the client has received."""
 
     def __init__(self, talk: Talk, cwd: Path) -> None:
         self.talk = talk
@@ -96,14 +97,14 @@ async def single_turn(case: Case) -> None:
 
 
 async def termination(case: Case) -> None:
-    """All updates are of the session, and there is one before the response."""
+    """All updates are about the session, and one comes before the response."""
     await case.new()
     asked = await case.prompt("hello")
     assert (asked, True) == ("end_turn", any(id == case.session for id, _ in case.talk.editor.heard))
 
 
 async def cancel_in_flight(case: Case) -> None:
-    """Once it works, and as soon as it is asked."""
+    """While the cell runs, and directly after the prompt."""
     await case.new()
     assert "cancelled" == await case.cancelled()
     asked = asyncio.ensure_future(case.prompt("sleep"))
@@ -203,7 +204,7 @@ async def followup(case: Case) -> None:
 
 
 async def post_success_drain(case: Case) -> None:
-    """What a sub-agent does after the response is told as well."""
+    """Actions of a sub-agent after the response are reported, too."""
     await case.new()
     assert ("end_turn", "done: [no output]") == (await case.prompt("late tool", "allow_once", "allow_once"), case.said)
     (case.cwd / "responded").touch()
@@ -255,7 +256,7 @@ ACPX, NODE = "0.19.1", "22"
 
 
 def installed(folder: Path) -> list[str]:
-    """The words that start acpx, on the node that it wants, both from the npm index."""
+    """The command that starts acpx with the node version that it requires, both from the npm index."""
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("NOT TESTED with acpx: there is no npm")

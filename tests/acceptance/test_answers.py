@@ -1,4 +1,4 @@
-"""behaviour.md, Sub-agents: answers of a certain type, and values out of a kernel."""
+"""behaviour.md, Sub-agents: answers of a certain type, and values from a kernel."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def test_values_come_out_of_kernels_and_answers_have_the_type_that_was_asked_for
     stops = sorted(child.meta["stop_reason"] for child in done.session.children)
     assert stops == ["done", "done", "done", "done", "schema"]
     typed = [request for request in server.requests if request.task == "typed"]
-    assert '"lines"' in typed[0].messages[0]["content"], "the prompt has the schema"
+    assert '"lines"' in typed[0].messages[0]["content"], "the prompt contains the schema"
     assert '$.name: 1 is not of type "string"; ' not in typed[1].messages[-1]["content"]
     assert '$.name: 1 is not of type "string"' in typed[2].messages[-1]["content"]
-    assert all("response_format" not in request.body for request in server.requests), "not every server takes it"
+    assert all("response_format" not in request.body for request in server.requests), "not every server accepts it"
 
 
 def test_the_command_prints_json_alone_that_fits_the_schema(without_tools: Make, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_the_command_prints_json_alone_that_fits_the_schema(without_tools: Make,
         assert "the answer does not fit the schema: it is not JSON" in done.err
         schema.write_text('{"type": "int"}')
         done = run("--schema", str(schema), "go")
-        assert (done.code, len(done.sessions)) == (2, 1), "nothing was begun"
+        assert (done.code, len(done.sessions)) == (2, 1), "no run was started"
         assert "The JSON Schema for the answer is invalid" in done.err
 
 

@@ -1,4 +1,4 @@
-"""`rlm batch`: many tasks, each done once, whatever happens to the batch meanwhile."""
+"""`rlm batch`: many tasks, each done once, even if the batch is killed or interrupted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write(folder: Path, *tasks: Json) -> None:
 
 
 def results(folder: Path) -> dict[tuple[Any, int], Json]:
-    """By task and rollout; each is there once."""
+    """The results by task and rollout; each must exist once."""
     lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
     found = {(line["id"], line["rollout"]): line for line in lines}
     assert len(found) == len(lines)
@@ -131,7 +131,7 @@ def test_tasks_with_all_that_they_can_have(rlm: Make, tmp_path: Path) -> None:
     assert sorted(path.name for path in (out / "work" / Path("limit-0")).iterdir()) == [".git", "tracked.txt"]
 
     assert (summary["rollouts"], summary["done"], summary["limit"], summary["error"]) == (10, 6, 2, 2)
-    assert summary["pass_at_k"] == {"1": 0.4, "2": 0.4}  # the look and the gift, of five
+    assert summary["pass_at_k"] == {"1": 0.4, "2": 0.4}  # `look` and `give`, of five tasks
     assert summary["reward"]["mean"] == 0.5
     assert set(summary["duration"]) >= {"p50", "p95", "p99"}
     config = json.loads((out / "config.json").read_text())
@@ -191,7 +191,7 @@ def test_what_is_not_allowed_makes_nothing(alone: Rlm) -> None:
 
 
 class Slow:
-    """Answers the first tasks at once, but for the one that is refused; others wait until it is open."""
+    """Answers the first `quick` tasks at once, except the refused one; the others wait until `open` is set."""
 
     def __init__(self, quick: int, refused: str = "") -> None:
         self.asked: Counter[str] = Counter()
@@ -228,7 +228,7 @@ def test_a_batch_that_is_killed_goes_on_and_does_nothing_twice(rlm: Make, tmp_pa
             assert (busy.code, "Another process is running the batch" in busy.err) == (1, True)
             running.send_signal(signal.SIGKILL)
         with (out / "results.jsonl").open("ab") as file:
-            file.write(b'{"id": 11, "rollout": 0, "status": "do')  # as a write that is killed leaves it
+            file.write(b'{"id": 11, "rollout": 0, "status": "do')  # as a killed write leaves it
         assert b"not yet" in (out / "results.jsonl").read_bytes()
         before, slow.open = slow.asked.copy(), True
         (command.cwd / "go").touch()
@@ -242,7 +242,7 @@ def test_a_batch_that_is_killed_goes_on_and_does_nothing_twice(rlm: Make, tmp_pa
         assert found["v", 0]["reward"] == 1.0
         again = {task for task in slow.asked if slow.asked[task] > before[task] > 0}
         in_flight = set(list(before)[6:])
-        assert again == in_flight | {"task 0"}  # what was not finished, and what had failed
+        assert again == in_flight | {"task 0"}  # the unfinished tasks, and the failed one
         assert slow.asked["task v"] == 1
         assert "8 of 13 done" not in done.err
 
@@ -299,7 +299,7 @@ def test_what_failed_is_tried_again_and_a_batch_of_others_only_if_it_is_trusted(
         assert results(command.cwd / "out")[1, 0]["reward"] == 1.0
         assert [request.task for request in server.requests] in (["a", "b", "a"], ["b", "a", "a"])
 
-        # what somebody else has made, or changed, runs nothing before it is trusted
+        # files that another user created or changed run nothing until they are trusted
         out = command.cwd / "out"
         tasks, results_ = out / "tasks.jsonl", out / "results.jsonl"
         results_.write_text("")
@@ -316,7 +316,7 @@ def test_what_failed_is_tried_again_and_a_batch_of_others_only_if_it_is_trusted(
         notice = trusted.err[: trusted.err.index("2 of 2 done")]
         for word in (f"works in {command.cwd}", "sandbox: off", "2 tasks", "touch pwned", "with your permissions"):
             assert word in notice
-        assert (command.cwd / "pwned").exists(), "this is what it had to warn of"
+        assert (command.cwd / "pwned").exists(), "this is what the notice warned of"
         assert command("batch", "--resume", "out").code == 0
         config = out / "config.json"
         config.write_text(config.read_text().replace('"setup": null', '"setup": "touch pwned"'))
@@ -380,9 +380,9 @@ print(subprocess.getoutput("$VIRTUAL_ENV/bin/python"))
 
 
 def test_in_the_sandbox_a_task_is_set_up_and_verified_as_it_is_worked_on(rlm: Make) -> None:
-    """An agent writes neither to the batch, nor a script that reaches more than the agent when it is verified.
+    """The agent cannot write to the batch, nor write a script that, when verified, reaches more than the agent.
 
-    Nor less: the environment of the project, which lies in the home, is there for the agent, set-up and verification.
+    Nor less: the project's environment, which is in the home, can be used by the agent, setup and verification.
     """
     script = (call("ipython", code=ESCAPES), text("an answer"))
     with Scripted(lambda request: script[request.turn], strict=False) as server:

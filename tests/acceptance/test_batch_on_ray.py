@@ -1,6 +1,6 @@
 """`rlm batch --executor ray` on a real cluster of two nodes: whatever is lost, every task ends once.
 
-One cluster for all of it, for its start takes as long as the rest.
+One test uses one cluster for everything, because its start takes as long as the rest.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 @pytest.fixture
 def python(tmp_path: Path) -> Path:
-    """A Python that has rlm and ray: as uv.lock says, or the version that TEST_RAY names."""
+    """A Python with rlm and ray: in the version of uv.lock, or the one that TEST_RAY names."""
     environment = tmp_path / "environment"
     found = environment / "bin" / "python"
     rlm = ("sync", "--frozen", "--no-dev", "--python", sys.executable)
@@ -49,7 +49,7 @@ def python(tmp_path: Path) -> Path:
 
 
 def _problem(*words: str, into: Path) -> str:
-    """Why uv could not install it; empty if it has."""
+    """The reason why uv could not install it; empty if it could."""
     environment = os.environ | {"UV_PROJECT_ENVIRONMENT": str(into)}
     command = [str(UV), *words, "--quiet"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -58,7 +58,7 @@ def _problem(*words: str, into: Path) -> str:
 
 @pytest.fixture
 def ray_folder() -> Iterator[Path]:
-    """For the files of Ray and of workers: sockets are among them, so its path is short."""
+    """A folder for the files of Ray and of the workers. Its path is short, because sockets are among them."""
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -66,7 +66,7 @@ def ray_folder() -> Iterator[Path]:
 
 @dataclass
 class Model:
-    """Answers tasks by their numbers: in the end, but for those that are `held`. Each tells the kernel that it has."""
+    """Answers each task with its number and with what its cell printed; `held` tasks get no answer."""
 
     refused: Callable[[], bool]
     """Whether the limit of requests has heard that a request was refused."""
@@ -90,7 +90,7 @@ class Model:
         answer = call("ipython", code=f"import os\n{cell}")
         if number in self.broken:
             return error(400, "this task is broken")
-        if number == 0 and self.asked[0] == 1:  # while that of the other worker is in flight, too
+        if number == 0 and self.asked[0] == 1:  # while the request of the other worker is in flight, too
             return replace(error(429, "too many requests"), gate=lambda _: self.asked[1])
         return replace(answer, gate=lambda _: self.refused()) if number == 1 else answer
 
@@ -114,7 +114,7 @@ class Cluster:
         return [each for each in self._processes() if _title(each).startswith("ray::RayWorker")]
 
     def placed(self) -> dict[int, psutil.Process]:
-        """Which worker has which task."""
+        """The worker of each task."""
         found: dict[int, psutil.Process] = {}
         workers = self.workers()
         for number, kernel in self._model.kernels:
@@ -124,11 +124,11 @@ class Cluster:
         return found
 
     def at_work(self) -> list[psutil.Process]:
-        """The workers, and all that they have started."""
+        """The workers and all of their descendants."""
         return [each for worker in self.workers() for each in (worker, *worker.children(recursive=True))]
 
     def memory(self) -> Iterator[bytes]:
-        """What Ray's own processes hold: the table of the cluster, with the arguments of actors, and the nodes."""
+        """The memory of Ray's own processes: the cluster's table, with the arguments of actors, and the nodes."""
         for process in self._processes():
             if Path(_title(process)).name in ("gcs_server", "raylet"):
                 yield from _memory(process.pid)
@@ -138,7 +138,7 @@ class Cluster:
 
 
 def lives(process: psutil.Process) -> bool:
-    """Who waits for those that a killed worker leaves is not ours to say."""
+    """Zombies do not count: who reaps the children of a killed worker depends on Ray."""
     with suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
@@ -157,14 +157,15 @@ def _memory(pid: int) -> Iterator[bytes]:
             if rights == "rw-p":
                 start, end = (int(number, 16) for number in area.split("-"))
                 memory.seek(start)
-                with suppress(OSError):  # it is gone since
+                with suppress(OSError):  # it has ended meanwhile
                     yield memory.read(end - start)
 
 
 @contextmanager
 def cluster_of_two(python: Path, rlm: Rlm, ray_folder: Path, model: Model) -> Iterator[Cluster]:
-    """It asks for a token. Nothing is sent anywhere. Workers are not ended where the machine has little memory, and have
-    their part of it where it is busy."""
+    """The cluster requires a token and sends no usage data. Workers are not killed if memory is low, and have normal
+    priority.
+    """
     variables = {
         "TMPDIR": str(ray_folder),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -196,7 +197,7 @@ def cluster_of_two(python: Path, rlm: Rlm, ray_folder: Path, model: Model) -> It
 
 @contextmanager
 def started(rlm: Rlm, *words: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Whatever fails meanwhile, it does not outlive this."""
+    """A running command, killed at the end even if the test fails."""
     with rlm.start(*words) as running:
         try:
             yield running
@@ -205,7 +206,7 @@ def started(rlm: Rlm, *words: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def results(folder: Path) -> list[int]:
-    """The tasks that are done."""
+    """The ids of the finished tasks."""
     path = folder / "results.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     return sorted(line["id"] for line in lines if line["status"] == "done")
@@ -225,7 +226,7 @@ def test_every_task_ends_once_whatever_is_lost(python: Path, ray_folder: Path, t
         lambda: any(FEWER in path.read_bytes() for path in ray_folder.glob("rlm-*/batch/sessions/*/messages.jsonl"))
     )
     with Scripted(model, strict=False) as server:
-        nodes = Rlm(tmp_path / "nodes", ray)  # no key, and a home of their own
+        nodes = Rlm(tmp_path / "nodes", ray)  # no key, and a separate home
         variables = {"RLM_BASE_URL": server.url, "RLM_MODEL": "scripted", "RLM_API_KEY": KEY}
         rlm = Rlm(tmp_path, ray | variables, command=python.with_name("rlm"))
         lines = (json.dumps({"id": n, "prompt": f"task {n}", "verify": "true"}) for n in range(5))
@@ -234,7 +235,7 @@ def test_every_task_ends_once_whatever_is_lost(python: Path, ray_folder: Path, t
         with cluster_of_two(python, nodes, ray_folder, model) as cluster:
             where = ("--executor", "ray", "--address", cluster.address)
             with started(rlm, "batch", "tasks.jsonl", "-o", "out", "-j", "2", *where) as running:
-                # one request of each worker, and the refusal of one lowers the limit of both: see `Model`
+                # one request of each worker; the refusal of one lowers the limit of both, see `Model`
                 until(lambda: set(cluster.placed()) == {2, 3}, lambda: (results(out), model.asked))
                 assert results(out) == [0, 1]
                 assert len(set(cluster.placed().values())) == 2
@@ -273,7 +274,7 @@ def test_every_task_ends_once_whatever_is_lost(python: Path, ray_folder: Path, t
             assert "refuses the token. Set RAY_AUTH_MODE=token" in refused.err
     for line in map(json.loads, (out / "results.jsonl").read_text().splitlines()):
         if line["id"] == 4:
-            continue  # failed the first time, and cancelled the second
+            continue  # task 4 failed, tasks 2 and 3 were cancelled
         assert line["answer"] == f"{line['id']} ['RLM_BROKER', 'RLM_MARK', 'RLM_SKILL_CALLS_LOG']"
         assert line["reward"] == 1.0
         assert Path(line["session_dir"]).parent == out / "sessions"

@@ -1,4 +1,4 @@
-"""The benchmarks run, and say what they measured. How fast it was decides nothing here."""
+"""The benchmarks run and print their measurements. The speed does not matter here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions of a size that few runs reach: what is done for them is bounded, whatever time it takes."""
+"""Very large sessions: memory stays bounded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ sys.exit(code)
 
 
 def written(kind: str, home: Path, size: int) -> Path:
-    """A session that anybody can make."""
+    """Write a session with `bench.big_sessions`."""
     command: list[str | Path] = [sys.executable, "-m", "bench.big_sessions", kind, home, str(size)]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return home
@@ -39,7 +39,7 @@ def session(home: Path) -> Path:
 
 
 def peak(home: Path, cwd: Path, *words: str) -> float:
-    """MB of the process that does it."""
+    """The peak memory of the command in MB."""
     command: list[str | Path] = [sys.executable, "-c", MEASURED, words[0], f"{0:012x}", *words[1:], "--home", home]
     with (cwd / "out").open("wb") as out:
         done = subprocess.run(command, cwd=cwd, stdout=out, stderr=subprocess.PIPE, text=True, check=False)
@@ -60,9 +60,9 @@ def thirty_megabytes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_session_is_written_as_it_is_read_and_never_held(
     thirty_megabytes: Path, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    assert peak(thirty_megabytes, tmp_path, *words) < 70, "Python and what it imports are 25 to 35 of it"
+    assert peak(thirty_megabytes, tmp_path, *words) < 70, "Python and its imports need 25 to 35 of it"
     if "--whole" in words or "export" in words:
-        assert (tmp_path / "out").stat().st_size > 30_000_000, "all of it is there"
+        assert (tmp_path / "out").stat().st_size > 30_000_000, "the output is complete"
 
 
 def test_pictures_are_held_one_at_a_time(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_an_output_of_megabytes_in_one_line_is_shown_by_its_ends(tmp_path: Path)
 
 @pytest.mark.parametrize("text", ["x" * 3_000_000, "word " * 600_000, "深" * 300_000, "é" * 999_999 + " "])
 def test_a_line_of_megabytes_is_wrapped_in_no_time(text: str) -> None:
-    """A test that takes its hour if time is not linear: the limit for a test ends it."""
+    """If the time were not linear, this would take an hour: the time limit of a test ends it."""
     pieces = wrap(text, 80)
     assert "".join(pieces) == text
     assert max(map(columns, pieces)) <= 80

@@ -1,4 +1,4 @@
-"""What real runs send, rendered with real chat templates: strict ones refuse messages in many orders."""
+"""Messages of real runs, rendered with real chat templates: strict ones refuse many orders of messages."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ SAID = ("the task", "result 2", "result 4", "the summary so far", "the new task"
 FIRST = (
     calls(("ipython", {"code": "print('result', 1 + 1)"}), ("ipython", {"code": "print('result', 2 + 2)"})),
     call("ipython", code=PICTURE),
-    text(WRITTEN),  # is reminded how to call
-    text("The answer", finish="length"),  # is asked to go on
+    text(WRITTEN),  # it is reminded how to call
+    text("The answer", finish="length"),  # it is asked to continue
     call("ipython", code="5"),
     error(*OVERFLOWS[2]),
     text("the summary so far"),
@@ -45,7 +45,7 @@ SECOND = call("ipython", code="6"), text("end")
 
 
 def requests(rlm: Make) -> list[Request]:
-    """With all kinds of messages that rlm makes."""
+    """Requests with all types of messages that rlm creates."""
     with Scripted(*FIRST, *SECOND) as server:
         command = rlm(server)
         assert command("the task", RLM_IMAGES="on").code == 0
@@ -55,7 +55,9 @@ def requests(rlm: Make) -> list[Request]:
 
 
 def served(messages: Sequence[Json], *, pictures: bool) -> list[Json]:
-    """As servers prepare them for a template: no null, calls with objects, and text alone where it knows no pictures."""
+    """Messages as servers prepare them for a template: no null, arguments as objects, and only text if it knows no
+    pictures.
+    """
     copies = copy.deepcopy(list(messages))
     for message in copies:
         for each in message.get("tool_calls", ()):
@@ -77,7 +79,7 @@ def rendered(template: Template, messages: Sequence[Json], tools: Sequence[Json]
 
 
 def knows_tools(template: Template, request: Request) -> bool:
-    """By the plainest conversation: a task, two calls (Llama 3 takes one), two results."""
+    """Whether it renders the simplest conversation with tools: a task, two calls (one for Llama 3), two results."""
     assert [message["role"] for message in request.messages] == ["system", "user", "assistant", "tool", "tool"]
     reported = rendered(template, request.messages, request.body["tools"])
     return "refused" not in reported and "1 + 1" in reported and "result 2" in reported

@@ -1,4 +1,4 @@
-"""behaviour.md, Commands and Configuration: what the command takes, prints and refuses."""
+"""behaviour.md, Commands and Configuration: what the command accepts, prints and refuses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Make = Callable[[Scripted], Rlm]
 
 
 def test_the_task_goes_word_for_word_and_the_answer_with_one_newline_is_all_of_stdout(without_tools: Make) -> None:
-    """The answer also goes to a file; an empty value means unset, and of tools that there are none."""
+    """The answer is also written to a file. An empty value means unset, except for tools, where it means none."""
     task = '  Ünicode, "quotes" and\nlines '
     unset = {"RLM_MAX_TURNS": "", "RLM_MAX_OUTPUT": " ", "RLM_SYSTEM_PROMPT_PATH": ""}
     with Scripted(text("forty-two")) as server:
@@ -108,7 +108,7 @@ def test_what_makes_no_sense_is_refused_with_what_was_meant(alone: Rlm, words: t
     assert 2 == done.code
     assert message in done.err
     assert done.err.count("\n") <= 2
-    assert bool(done.out) == ("--json" in words), "lines of JSON end with a result"
+    assert bool(done.out) == ("--json" in words), "the JSON lines end with a result"
     assert not list(done.cwd.iterdir())
 
 
@@ -123,7 +123,7 @@ def test_the_first_word_that_is_no_flag_is_the_command_and_c_its_folder(without_
         assert session.name == command("--home", "inner/mine", "ls", "--json").lines[0]["session_id"]
         exported = command("--home", "inner/mine", "export", "--format", "chat", "--", session.name[:8], **written[1])
         assert (0, "hello") == (exported.code, exported.lines[0]["messages"][1]["content"])
-        assert "ok\n" == written[0].read_text(), "the answer's file is not that of an export"
+        assert "ok\n" == written[0].read_text(), "in a run, -o names the answer's file, not the file of an export"
         assert 0 == command("-C", "inner", "resume", "-q", session.name, "--home", "mine", "--", "--fork", "-").code
         assert command("help", "show").out == command("show", "-h").out != command("-h").out
     assert ["hello", "--fork -"] == [
@@ -162,7 +162,9 @@ def test_several_words_without_quotes_are_refused_with_the_right_form(alone: Rlm
 
 
 def test_a_locale_of_another_encoding_changes_no_text(rlm: Make) -> None:
-    """PYTHONUTF8 and PYTHONCOERCECLOCALE keep Python from repairing the C locale; ISO-8859-1 and EUC-JP are alike."""
+    """PYTHONUTF8 and PYTHONCOERCECLOCALE prevent Python from repairing the C locale, so it behaves like ISO-8859-1 or
+    EUC-JP.
+    """
     steps = [call("bash", command="echo 'ü€𝄞'"), call("ipython", code="!echo 'ü€𝄞'"), text("ü€𝄞")]
     with Scripted(*steps) as server:
         env = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "RLM_TOOLS": "bash,ipython"}
@@ -173,7 +175,9 @@ def test_a_locale_of_another_encoding_changes_no_text(rlm: Make) -> None:
 
 
 def test_cells_and_commands_have_what_the_caller_has_set(rlm: Make) -> None:
-    """umask, priority, an environment of 500 kB with bytes that are no text; and nothing of a caller without stdin or stderr."""
+    """umask, priority, and an environment of 500 kB with bytes that are not UTF-8; and a caller without stdin or
+    stderr.
+    """
     command = 'umask; nice; printf %s "$ODD" | od -An -tx1; echo ${#BIG4}; echo err >&2'
     with Scripted(call("bash", command=command), call("ipython", code=f"!{command}"), text("ok")) as server:
         rlm_command = rlm(server)
@@ -221,7 +225,7 @@ def test_a_bad_value_is_named_with_what_is_allowed(rlm: Make, variable: str, val
     assert allowed in done.err
     assert done.err.count("\n") <= 2
     assert [] == server.requests
-    assert not (done.cwd / ".rlm").exists(), "bad input is refused before anything is changed"
+    assert not (done.cwd / ".rlm").exists(), "invalid input is refused before anything is changed"
 
 
 def test_tools_keep_their_order_and_repeats_and_blanks_do_not_matter(rlm: Make) -> None:
@@ -254,7 +258,7 @@ def test_the_openai_pair_is_used_when_ours_is_not_set(alone: Rlm) -> None:
 
 
 def test_a_key_never_goes_to_the_other_pairs_url(alone: Rlm) -> None:
-    """A local endpoint without a key gets none."""
+    """A local endpoint gets no key."""
     with Scripted(text("ok")) as ours, Scripted(text("ok")) as theirs:
         env = {"RLM_BASE_URL": ours.url, "OPENAI_BASE_URL": theirs.url, "OPENAI_API_KEY": "sk-theirs"}
         assert 0 == alone("go", RLM_TOOLS="", **env).code
@@ -321,7 +325,7 @@ def test_a_silent_pipe_is_reported_and_ignored(without_tools: Make) -> None:
     assert "go" == server.requests[0].task
 
 
-ENCODINGS = ["utf-16-be", "latin-1"]  # the others: test_encodings.py
+ENCODINGS = ["utf-16-be", "latin-1"]  # test_encodings.py has the others
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -370,7 +374,7 @@ def test_quiet_says_nothing_but_errors(rlm: Make) -> None:
 
 
 def test_the_footer_counts_and_says_how_to_go_on(rlm: Make) -> None:
-    """Without escape codes, where it is no terminal."""
+    """Without escape codes, because it is not a terminal."""
     with Scripted(call("ipython", code="print('\\x1b[31mred\\x1b[0m')"), text("ok")) as server:
         done = rlm(server)("go")
     last = done.err.rstrip().splitlines()[-1]

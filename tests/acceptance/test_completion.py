@@ -1,4 +1,4 @@
-"""behaviour.md, Commands: shells complete what the one table of commands and flags has. Tried in those that are here."""
+"""behaviour.md, Commands: shells complete the commands and flags of the one table. Only installed shells are tested."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def by_fish(rlm: Rlm, lines: Sequence[str], _: Path) -> list[str]:
 
 
 def by_zsh(rlm: Rlm, lines: Sequence[str], folder: Path) -> list[str]:
-    """In an interactive one, for it completes nowhere else."""
+    """In an interactive zsh, because it completes nowhere else."""
     setup = "PS1='here: '; autoload -Uz compinit; compinit -u; eval \"$(rlm completion zsh)\""
     (folder / ".zshrc").write_text(setup)
     terminal = Terminal(folder / "tmux", (150, 60), ["zsh"], rlm.cwd, environment(rlm) | {"ZDOTDIR": str(folder)})
@@ -46,7 +46,7 @@ def by_zsh(rlm: Rlm, lines: Sequence[str], folder: Path) -> list[str]:
 
 
 def _completed(terminal: Terminal, line: str, number: int) -> str:
-    """At the prompt of this number; another one follows it."""
+    """The line at the prompt with this number, once the next prompt is shown."""
     until(lambda: sum(each == "here:" for each in terminal.lines()) == 1, terminal.lines)
     for key in (line, "Tab", f" # end {number}"):
         terminal.press(key)

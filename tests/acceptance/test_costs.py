@@ -1,4 +1,4 @@
-"""behaviour.md, what a run cost: wherever its tokens are told, and never 0 where the price is not known."""
+"""behaviour.md, the cost of a run: shown with its tokens, and never 0 if the price is unknown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ONE = (60 * 2.5 + 40 * 1.25 + 10 * 10) / 1e6
 
 
 def of_azure(server: Scripted, folder: Path) -> Rlm:
-    """A public endpoint, whose prices are published: the scripted server is the proxy on the way there."""
+    """A public endpoint with published prices: the scripted server acts as the proxy to it."""
     proxy = server.url.removesuffix("/v1")
     settings = {"RLM_BASE_URL": "http://acme.openai.azure.com/openai", "RLM_MODEL": "prod", "RLM_MAX_DEPTH": "1"}
     return Rlm(folder, settings | {"HTTP_PROXY": proxy})

@@ -1,4 +1,4 @@
-"""The provider's key stays in one process: nothing that it starts has it, and no other can read it there."""
+"""Only one process has the provider's key: its child processes do not get it, and no other process can read it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_no_process_below_has_the_key(rlm: Make, sandbox: str) -> None:
 
 
 def _text(path: Path) -> str:
-    """Empty where this user may not look, as no cell may, and where the process has ended."""
+    """The text of a file; empty if this user may not read it, as no cell may, or if the process has ended."""
     with suppress(PermissionError, ProcessLookupError, FileNotFoundError):
         return path.read_bytes().decode(errors="replace")
     return ""
@@ -68,7 +68,7 @@ def test_no_other_process_of_the_user_can_read_the_key_from_rlm(rlm: Make) -> No
 
 
 def test_a_child_and_its_commands_do_not_have_it_either(rlm: Make) -> None:
-    """The whole environment of a child's cell and of a command in it."""
+    """The whole environment of a child's cell, and of a command in it."""
 
     def script(request: Request) -> Answer:
         code = "import os\nprint(dict(os.environ))\n!env\n" if request.depth else "r = await rlm.run('a')"
@@ -94,7 +94,7 @@ def test_a_placeholder_for_a_key_changes_no_word_and_no_path(rlm: Make) -> None:
 
 
 def test_the_key_is_nowhere_in_what_a_run_says_or_writes(rlm: Make, tmp_path: Path) -> None:
-    """A cell finds it in a file, raw and encoded, and the provider's error repeats it."""
+    """A cell finds the key in a file, raw and encoded, and the provider's error repeats it."""
     (tmp_path / "env").write_text(f"{KEY}\n{base64.b64encode(f'me:{KEY}'.encode()).decode()}\n")
     refusal = error(400, f"bad header 'Bearer {KEY}'")
     with Scripted(call("ipython", code=f"print(open({str(tmp_path / 'env')!r}).read())"), refusal) as server:

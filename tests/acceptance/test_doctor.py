@@ -1,4 +1,4 @@
-"""`rlm doctor`: says what is wrong and how to fix it, and changes nothing."""
+"""`rlm doctor` reports what is wrong and how to fix it, and changes nothing."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ HIDDEN = ("p%40ss", "p@ss", "key-of-query", "pass-of")
 
 
 def test_no_password_of_a_url_and_no_key_in_one_is_printed(alone: Rlm) -> None:
-    """By the doctor, by a run that fails, and by one that shows where: that says all that the other does, and more."""
+    """By the doctor, and by a failing run with a traceback, which prints everything that one without prints."""
     bad = ["user:pass-of-bare@host/v1", "http://user:pass-of/url@host/v1", "http://u:pass-of@pass-of-port:x/v1"]
     for words in (["doctor"], ["--debug", "go"]):
         for url in (SECRETS["RLM_BASE_URL"], *bad):
@@ -88,7 +88,7 @@ WHOLE = "import os\nprint(dict(os.environ), open(f'/proc/{os.getppid()}/environ'
 
 
 def test_no_credential_by_which_rlm_reaches_the_provider_reaches_a_kernel(rlm: Make) -> None:
-    """What the project needs does: an index, a database."""
+    """Variables that the project needs, such as an index or a database, do reach it."""
     with Scripted(call("ipython", code=WHOLE), text("end")) as server:
         command = rlm(server)
         variables = SECRETS | {

@@ -1,7 +1,7 @@
 """behaviour.md, exit codes: a signal in the first milliseconds ends rlm like one in the middle of a run.
 
-The command is the real one. A finder on its import path, set there by a sitecustomize, sends it the signal when it
-begins to import a given module: so each run is hit at the same point, however slow the machine is.
+The command is the real one. A finder on its import path, installed by a sitecustomize, sends the signal when the
+command begins to import a certain module. So each run is hit at the same point, regardless of the machine's speed.
 """
 
 from __future__ import annotations

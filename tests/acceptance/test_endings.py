@@ -34,7 +34,9 @@ LOOK = ("bash", {"command": "echo 1"})
 
 
 def play(rlm: Make, *script: Answer | Script, failed: int = 0, **env: str) -> tuple[Done, Scripted]:
-    """A run, however it ends. Its journal obeys the law, and no traceback is seen. It has `bash`: it starts no kernel."""
+    """A run with any end. It shows no traceback, and its journal obeys the law. It has only `bash`, so it starts no
+    kernel.
+    """
     with Scripted(*script) as server:
         done = rlm(server)("go", **{"RLM_TOOLS": "bash"} | env)
     law.check(done.session, server, failed=failed)
@@ -134,7 +136,7 @@ def test_a_refusal_is_the_answer(rlm: Make) -> None:
 
 
 def test_every_known_wording_of_too_long_has_the_fat_result_cut_and_is_tried_again(rlm: Make) -> None:
-    """A run in which each turn's result is refused once, each time in other words."""
+    """One run: the result of each turn is refused once, each time with another error text."""
 
     def script(request: Request) -> Answer:
         if len(request.last) > 20_000:
@@ -174,7 +176,7 @@ def test_a_result_that_never_fits_is_a_stop_with_the_partial_answer(rlm: Make) -
     first = calls(("bash", {"command": "printf %50000d 0"}), content="Let me look.")
     done, server = play(rlm, lambda request: error(413, "no") if request.turn else first, failed=2)
     assert (3, "Let me look.\n", "limit", "context_limit") == ending(done)
-    assert 3 == len(server.requests), "as it is, and cut: that is all that can be done"
+    assert 3 == len(server.requests), "the request itself, and the request with the cut result; there is no third way"
 
 
 # ---- compaction
@@ -184,7 +186,7 @@ CELLS = ("x = 'kept'", "print('two')", "print('three')")
 
 
 def compacting(rlm: Make, *rest: Answer, failed: int = 0) -> tuple[Done, Scripted]:
-    """Three turns, the last of which makes the prompt large, and then `rest`."""
+    """Three turns, of which the last one makes the prompt large; then `rest`."""
     counts = (usage(100, 10), usage(200, 10), LARGE)
     turns = [calls(("ipython", {"code": code}), usage=count) for code, count in zip(CELLS, counts, strict=True)]
     return play(rlm, *turns, *rest, failed=failed, RLM_SUMMARIZE_AT_TOKENS="4000", RLM_TOOLS="ipython")
@@ -195,16 +197,16 @@ def test_compaction_is_announced_and_keeps_what_matters(rlm: Make) -> None:
     assert (0, "end\n", "done", "done") == ending(done)
     assert "context compacted: turn 1 summarised" in done.err
     before, asked, after, _ = server.requests[2:]
-    assert before.body["tools"] == asked.body["tools"], "the same tools"
+    assert before.body["tools"] == asked.body["tools"], "the tools must be the same"
     assert "none" == asked.body["tool_choice"]
-    assert before.messages[:2] == after.messages[:2], "system prompt and task, word for word"
+    assert before.messages[:2] == after.messages[:2], "the system prompt and the task must be unchanged"
     second, newest = (message["content"] for message in after.messages if message["role"] == "tool")
     assert "two\n" == second
     result, _, summary = newest.partition("\n\n\n")
     assert "three" == result
-    assert "x is 'kept'" in summary, "joined to the result: strict templates take no user message after it"
+    assert "x is 'kept'" in summary, "joined to the result: strict templates accept no user message after it"
     assert "tool" == after.messages[-1]["role"]
-    assert "kept\n" == done.session.results[-1], "the kernel and its variables"
+    assert "kept\n" == done.session.results[-1], "the kernel keeps its variables"
     assert 1 == done.session.meta["metrics"]["compactions"]
     assert (5, 60) == (done.session.meta["turns"], done.session.meta["usage"]["completion_tokens"])
 
@@ -237,7 +239,7 @@ def test_a_failing_provider_is_tried_again_with_a_notice(rlm: Make) -> None:
 def test_a_temporary_error_is_tried_again(rlm: Make, run: Callable[..., Done]) -> None:
     """One run: before each of its turns the provider fails in another way.
 
-    What cannot be read is asked for in the other form, streamed or whole, which is remembered.
+    If a reply cannot be read, the other form is requested, streamed or whole, and used from then on.
     """
     faults = [
         error(408, "timed out"),
@@ -281,7 +283,7 @@ def test_a_permanent_error_is_reported_at_once(rlm: Make, code: int, answer: Ans
     reported = [line for line in done.err.splitlines() if line.startswith("rlm: ")]
     assert 1 == len(reported)
     assert says in reported[0]
-    assert reported[0].removeprefix("rlm: ") == done.session.records[-1]["error"], "the journal says why, too"
+    assert reported[0].removeprefix("rlm: ") == done.session.records[-1]["error"], "the journal has the reason, too"
 
 
 def test_a_page_not_found_is_tried_a_few_times(rlm: Make) -> None:
@@ -292,7 +294,7 @@ def test_a_page_not_found_is_tried_a_few_times(rlm: Make) -> None:
 
 
 def test_a_provider_that_stays_down_is_tried_for_minutes(rlm: Make) -> None:
-    """Its end after 300 s, 75, is tested with a shorter budget beside the models."""
+    """How it ends after 300 s, with exit code 75, is tested with a shorter budget in packages/rlm-core/tests/models."""
     with Scripted(always(error(503, "Overloaded"))) as server:
         command = rlm(server)
         process = command.start("go", RLM_TOOLS="")

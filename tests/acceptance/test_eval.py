@@ -1,4 +1,4 @@
-"""`rlm eval`: the same tasks by a plain call, an agent alone, and one with sub-agents."""
+"""`rlm eval`: the same tasks by a plain call, by an agent alone, and by an agent with sub-agents."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ LOOK = "import re\nfound = re.search(f'{name} is ([0-9]+)', context)[1]\nrlm.ans
 
 
 class Provider:
-    """Plain calls guess, agents look; an agent with sub-agents asks one first. The longer plain prompt is refused."""
+    """Plain calls guess, agents look at the data, and an agent with sub-agents first asks one. Longer plain prompts are
+    refused.
+    """
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
@@ -72,7 +74,9 @@ def test_arms_are_compared_on_the_same_tasks_and_a_kill_costs_nothing_that_is_do
         done.err + shown.err
     )
     assert once == {"plain 60": 1, "single 60": 1, "rlm 60": 2, "plain 100": 2, "single 100": 2, "rlm 100": 1}
-    assert provider.asked - once == {"plain 100": 1, "single 60": 1, "single 100": 1}, "what failed, and another run"
+    assert provider.asked - once == {"plain 100": 1, "single 60": 1, "single 100": 1}, (
+        "the failed task, and another run"
+    )
     assert "2 of 6 are done." in done.err
     assert "rlm eval --resume out" in refused.err
     rows = lines(out / "results.jsonl")
@@ -104,7 +108,7 @@ def test_arms_are_compared_on_the_same_tasks_and_a_kill_costs_nothing_that_is_do
     assert (last["arms"]["single"]["score"], last["verdict"], shown.err) == (1, [], "")
     (own,) = command.cwd.glob(".rlm/evals/t-*")
     assert len(lines(own / "results.jsonl")) == len(list(own.glob("sessions/*/meta.json"))) == 2
-    assert not list(out.glob("sessions/*/sub-*/sub-*")), "a level of sub-agents, where none is set"
+    assert not list(out.glob("sessions/*/sub-*/sub-*")), "one level of sub-agents by default"
 
 
 def test_what_cannot_be_compared_is_refused_before_anything_runs(rlm: Make) -> None:

@@ -1,4 +1,4 @@
-"""Every event and every type of record is there because something real emits it: here, four runs emit them all."""
+"""Every event and every type of record is emitted by real runs: four of them emit all."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ EVIDENCE: dict[type[object], Callable[[Json], bool]] = {
     events.ChildStarted: record("agent_start"),
     events.ChildEnded: record("agent_end"),
     events.Replayed: record("replayed", prompt="one"),
-    # no record of its own: it begins the time that the model takes
+    # it has no record; it starts the time of the model
     events.RequestStarted: lambda record: message("assistant")(record) and "duration" in record,
     events.Delta: record("delta"),
     events.Writing: record("writing", what="call"),
@@ -93,7 +93,7 @@ AGAIN = [call("ipython", code="rlm.answer([1, 'a'])")]
 
 
 def script() -> Script:
-    """A provider that takes short ids alone, and makes no summary."""
+    """A provider that accepts only short ids, and refuses to summarize."""
     root = in_order(*TURNS, *AGAIN)
     refused = in_order(error(429, "slow down", retry_after="2"), text("done"))
 
@@ -121,7 +121,9 @@ def documented_types() -> set[str]:
 
 
 def emitted(folder: Path) -> list[Json]:
-    """Of a run with all sorts of trouble, of one that resumes it, of one that has to wait for long, of a user's cell, and of one that is refused."""
+    """The records of a run with many faults, its resume, a run that waits for long, a cell of the user, and a refused
+    run.
+    """
     with Scripted(script()) as server, Scripted(error(429, "slow down", retry_after="26")) as busy:
         patient = Rlm(folder / "busy", {"RLM_BASE_URL": busy.url}).start("go", "--json")
         command = Rlm(folder, {"RLM_BASE_URL": server.url, "RLM_JSON": "1", "RLM_DELTAS": "1"})

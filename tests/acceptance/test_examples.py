@@ -1,4 +1,4 @@
-"""examples/: what the pages promise, as a reader would run it."""
+"""examples/: each page's commands do what the page says."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_question_over_50_mb_is_answered_by_children_that_read_parts(alone: Rl
     assert f"{late} of {complaints} complaints" in done.out
     children = done.session.children
     assert 8 == len(children)
-    assert complaints == sum(_reported(child) for child in children), "what the children's cells really counted"
+    assert complaints == sum(_reported(child) for child in children), "the numbers that the children's cells counted"
     assert all(len(str(messages)) < 20_000 for agent in [done.session, *children] for messages in agent.requests())
 
 
@@ -49,7 +49,7 @@ def test_each_way_to_work_with_sub_agents_does_what_its_page_says(alone: Rlm, tm
     shutil.copytree(WORKFLOWS, tmp_path / "workflows")
     subprocess.run([sys.executable, tmp_path / "workflows/record.py"], check=True)
     recording = tmp_path / "workflows/turns.jsonl"
-    assert recording.read_text() == (WORKFLOWS / "turns.jsonl").read_text(), "record.py writes what is there"
+    assert recording.read_text() == (WORKFLOWS / "turns.jsonl").read_text(), "record.py writes the committed recording"
     page = (TOP / "docs" / "workflows.md").read_text()
     cells = list((WORKFLOWS / "cells").glob("*.py"))
     assert all(f"```python\n{cell.read_text()}```" in page for cell in cells)
@@ -85,7 +85,7 @@ def test_a_killed_run_goes_on_without_the_sub_agents_that_were_done(alone: Rlm) 
     shutil.copytree(KILLED, alone.cwd, dirs_exist_ok=True)
     recorded = (alone.cwd / "turns.jsonl").read_text()
     subprocess.run([sys.executable, alone.cwd / "record.py"], check=True)
-    assert (alone.cwd / "turns.jsonl").read_text() == recorded, "record.py writes what is there"
+    assert (alone.cwd / "turns.jsonl").read_text() == recorded, "record.py writes the committed recording"
     with alone.start("--model", "replay:turns.jsonl", "--max-depth", "1", "Which supplier is the cheapest?") as running:
         until(lambda: _ended(alone) == 2)
         running.send_signal(signal.SIGKILL)
@@ -99,5 +99,5 @@ def test_a_killed_run_goes_on_without_the_sub_agents_that_were_done(alone: Rlm) 
 
 
 def _ended(run: Rlm) -> int:
-    """Sub-agents that are done."""
+    """The sub-agents that are done."""
     return sum(path.read_text().count('"agent_end"') for path in run.cwd.glob(".rlm/sessions/*/messages.jsonl"))

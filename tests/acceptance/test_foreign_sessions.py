@@ -1,4 +1,4 @@
-"""docs/sessions.md, Whose session it is: what a stranger has prepared is read and never run, and resume keeps its walls."""
+"""docs/sessions.md, Whose session it is: a stranger's session is read but never run, and resume keeps the sandbox."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ EVIL = "open('pwned', 'w').close()"
 
 
 class Payload:
-    """Unpickled, it leaves a file."""
+    """An object that creates a file when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return exec, (EVIL,)
 
 
 def recording(folder: Path, *cells: str, name: str = "turns.jsonl") -> str:
-    """A recording of an agent that runs these cells; the model's name for it."""
+    """Write a recording of an agent that runs these cells; return the model's name for it."""
     turns = [
         {"id": f"c{n}", "type": "function", "function": {"name": "ipython", "arguments": json.dumps({"code": code})}}
         for n, code in enumerate(cells)
@@ -38,7 +38,7 @@ def recording(folder: Path, *cells: str, name: str = "turns.jsonl") -> str:
 
 
 def run_once(rlm: Rlm, *flags: str, cells: tuple[str, ...] = (), **env: str) -> Done:
-    """A session; without cells it has no kernel, and is quick."""
+    """A finished run. Without cells it has no kernel, and is quick."""
     tools = () if cells else ("--tools", "")
     done = rlm("--model", recording(rlm.cwd, *cells), *tools, *flags, "go", **env)
     assert done.code == 0, done.err
@@ -52,7 +52,9 @@ def forge(folder: Path, **fields: object) -> None:
 
 @pytest.fixture
 def cloned(tmp_path: Path) -> tuple[Rlm, str]:
-    """A user in a repository that brings a session along, and the session's id. It runs code in three ways."""
+    """A user in a repository that contains a session, and the session's id. The session tries to run code in three
+    ways.
+    """
     stranger, user = Rlm(tmp_path / "stranger"), Rlm(tmp_path / "user")
     folder = run_once(stranger, cells=(EVIL,)).session.folder
     (stranger.cwd / "pwned").unlink()
@@ -106,7 +108,7 @@ def test_trust_says_first_what_would_run_and_makes_it_ones_own(cloned: tuple[Rlm
     notice = done.err[: done.err.index("sandbox off")]
     for word in (str(rlm.cwd), "sandbox: off", "replay:turns.jsonl", "1 recorded cells", "--replay"):
         assert word in notice
-    assert (rlm.cwd / "pwned").exists(), "this is what it had to warn of"
+    assert (rlm.cwd / "pwned").exists(), "this is what the notice warned of"
     assert rlm("resume", id, "more").code == 0
 
 
@@ -184,7 +186,10 @@ def test_no_cell_in_a_sandbox_sees_the_key_to_sign_sessions_with(alone: Rlm) -> 
     look = (
         f"import os; print(os.path.exists({str(state / 'rlm' / 'session-key')!r}), os.listdir({str(state / 'rlm')!r}))"
     )
-    places = [state, *([Path("/opt") / state.name] if os.access("/opt", os.W_OK) else [])]  # the other is not hidden
+    places = [
+        state,
+        *([Path("/opt") / state.name] if os.access("/opt", os.W_OK) else []),
+    ]  # the other one is not hidden
     for state_home in places:
         try:
             done = run_once(
@@ -197,7 +202,7 @@ def test_no_cell_in_a_sandbox_sees_the_key_to_sign_sessions_with(alone: Rlm) -> 
             shutil.rmtree(alone.cwd / ".rlm")
 
 
-# ---- resume keeps its walls
+# ---- resume keeps the sandbox
 
 
 def test_the_settings_of_a_run_come_back_and_what_differs_is_reported(alone: Rlm) -> None:
@@ -243,7 +248,7 @@ def test_what_is_outside_the_working_directory_must_be_named_again(alone: Rlm) -
     assert f"rlm resume {id} --context {outside}" in refused.err
     assert alone("resume", id, "more", "--context", str(outside)).code == 0
     assert alone("resume", id, "more", "--context", "").code == 0
-    assert alone("resume", id, "more").code == 0, "it is not the session's any more"
+    assert alone("resume", id, "more").code == 0, "the option no longer belongs to the session"
 
 
 def test_a_link_that_took_the_place_of_a_file_leads_nowhere(alone: Rlm) -> None:

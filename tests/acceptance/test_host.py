@@ -1,4 +1,4 @@
-"""`rlm.Host` in a program of one's own: one host, many runs, and agents that are asked again and again."""
+"""`rlm.Host` in a user's program: one host, many runs, and agents that get several tasks."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_an_ask_that_is_cancelled_or_fails_leaves_an_agent_that_can_be_asked(rlm
 
 
 def test_six_runs_at_once_start_kernels_from_one_process(rlm: Make) -> None:
-    """The kernels of one host have the same parent."""
+    """The kernels of one host have the same parent process."""
     program = (
         "import asyncio, rlm\n"
         "async def main():\n"

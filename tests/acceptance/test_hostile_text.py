@@ -1,7 +1,7 @@
-"""behaviour.md: what a model, a program or a file says is stripped of control sequences before it reaches a terminal.
+"""behaviour.md: control sequences are removed from texts of models, programs and files before they reach a terminal.
 
-Every hostile string takes every path to a real pseudo-terminal, between two marks. No byte may arrive that does anything
-there, and what is harmless of each string must arrive, so that the marks that a string could swallow are there, too.
+Every hostile string takes every path to a real pseudo-terminal, between two marks. No byte may arrive that controls the
+terminal. The harmless rest of each string must arrive, and so must the marks, which a string could hide.
 """
 
 from __future__ import annotations
@@ -40,33 +40,33 @@ ARGUMENT = WHOLE.replace("\0", "").encode(errors="replace").decode()
 
 BEGIN, END = "«{:03}»", "«/{:03}»"
 
-NO_COLOUR = {"NO_COLOR": "1"}  # so that no colour of a string's own is taken for one of ours
+NO_COLOUR = {"NO_COLOR": "1"}  # otherwise a colour of a string could be taken for one of rlm's
 
 
 def seen(rlm: Rlm, *words: str, **env: Any) -> bytes:
-    """All that a terminal gets of a command."""
+    """All output of a command to a terminal."""
     with PseudoTerminal(rlm, *words, **{"PAGER": "cat", **NO_COLOUR, **env}) as terminal:
         terminal.end()
     return bytes(terminal.seen)
 
 
 def assert_all_arrived(output: str, strings: Sequence[str] = MARKED) -> None:
-    """The whole of each of these strings that is harmless."""
+    """Check that the complete harmless part of each of these strings has arrived."""
     output = words(output)
     assert [] == [string for string in strings if words(plain(string)) not in output]
 
 
 def assert_marks_arrived(output: str, form: str = BEGIN, numbers: Iterable[int] = range(len(CORPUS))) -> None:
-    """A mark of each string: a path may clip it, or show it as a programmer writes it."""
+    """Check that a mark of each string has arrived. A path may clip the string, or show it as a literal."""
     assert [] == [number for number in numbers if form.format(number) not in output]
 
 
-# ---- the ruler
+# ---- the check itself
 
 
 def does_something(string: str) -> bool:
-    """By what Unicode says of its characters, and not by what rlm does with it."""
-    joiners = "\u200b\u200c\u200d\u2060\ufeff\u061c"  # belong to languages; where they hide something they go, too
+    """Decided by the Unicode properties of its characters, not by what rlm does with it."""
+    joiners = "\u200b\u200c\u200d\u2060\ufeff\u061c"  # they belong to languages; if they hide something, they must be removed, too
     return any(unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") and c not in f"\n\t{joiners}" for c in string)
 
 
@@ -99,7 +99,7 @@ def test_lines_of_json_keep_their_value(without_tools: Make) -> None:
     assert records[-1]["answer"] == re.sub("[\ud800-\udfff]", "\ufffd", WHOLE)
 
 
-# ---- the live tree: it shows three lines and 2,000 characters of what arrives
+# ---- the live tree: it shows three lines and 2,000 characters of a streamed text
 
 PAINTS = re.compile(r"[\r\x08]|[\[\x9b][0-9]*[GK]")
 """A program that prints it moves to the left: what stands there, a mark too, is painted over."""
@@ -108,7 +108,7 @@ OPENS = re.compile(r"(\x1b[]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*$")
 
 
 def page(numbers: Sequence[int]) -> str:
-    """Some of the strings, so that none takes away a mark of another."""
+    """Some of the strings, arranged so that none hides a mark of another."""
     text = ""
     for number in numbers:
         text += "\n" if PAINTS.search(CORPUS[number]) or OPENS.search(text) else "\t"
@@ -117,12 +117,12 @@ def page(numbers: Sequence[int]) -> str:
 
 
 def fits(numbers: Sequence[int]) -> bool:
-    """On two lines: the third says that the page is over."""
+    """Whether they take two lines; the third one marks the end of the page."""
     return len(page(numbers)) < 1_900 and len(page(numbers).splitlines()) < 3
 
 
 def paged() -> list[list[int]]:
-    """The numbers of all strings, as many on a page as fit."""
+    """The numbers of all strings, divided into pages."""
     found: list[list[int]] = [[]]
     for number in sorted(range(len(CORPUS)), key=lambda number: len(CORPUS[number].splitlines())):
         if fits([*found[-1], number]) or not found[-1]:
@@ -137,7 +137,7 @@ SEEN_FROM_ITS_BEGINNING = {number for numbers in PAGES if fits(numbers) for numb
 
 
 class Watched:
-    """A run whose server can see what its terminal has shown."""
+    """A run whose server can see the output to its terminal."""
 
     terminal: PseudoTerminal
 
@@ -179,7 +179,7 @@ for number, page in enumerate(json.load(open("pages.json"))):
 
 
 def test_what_a_cell_prints_while_it_runs(rlm: Make) -> None:
-    """Text of a program is painted as a terminal would, before it is cleaned for one."""
+    """A program's output is first processed as by a terminal, then cleaned for the real one."""
     watched = Watched()
 
     def script(request: Request) -> Answer:
@@ -196,11 +196,11 @@ def test_what_a_cell_prints_while_it_runs(rlm: Make) -> None:
     assert_marks_arrived(output, BEGIN, SEEN_FROM_ITS_BEGINNING - {n for n, s in enumerate(CORPUS) if PAINTS.search(s)})
 
 
-# ---- lines that stay
+# ---- permanent lines
 
 
 def test_the_code_of_cells_and_the_errors_that_they_end_with(rlm: Make) -> None:
-    """A line tells the first line of a cell, or where it failed the beginning of that and the last line of the error."""
+    """A line shows the first line of a cell, or for a failed one its beginning and the last line of the error."""
     cells = [f"'''{string}'''" for string in MARKED]
     errors = [f"raise ValueError('''{string}''')" for string in MARKED]
     turn = calls(*(("ipython", {"code": code}) for code in (*cells, *errors)))
@@ -229,7 +229,7 @@ len(await asyncio.gather(*(rlm.run(task, tools=()) for task in tasks), return_ex
 
 
 def test_tasks_of_children_and_what_a_provider_has_to_say(rlm: Make) -> None:
-    """For each child the provider is down at first, and refuses its request then."""
+    """The provider's first reply to each child is a temporary error, and the second one refuses its request."""
     tasks = [" ".join(words(string) for string in MARKED[start : start + 3]) for start in range(0, len(CORPUS), 3)]
     failed: set[str] = set()
 
@@ -246,7 +246,7 @@ def test_tasks_of_children_and_what_a_provider_has_to_say(rlm: Make) -> None:
         command.cwd.joinpath("tasks.json").write_text(json.dumps(tasks))
         env = {"RLM_MAX_DEPTH": "1", "RLM_MAX_CONCURRENT_AGENTS": "100"}
         output = shown(seen(command, "go", columns=500, lines=30, **env), live=True)
-    # of so many agents a retry is shown in the live row alone, which is painted anew: most of them are seen
+    # with so many agents a retry is shown only in the live row, which is overwritten: most of them are seen
     seen_of_retries = [task for task in tasks if words(plain(f"503 Service Unavailable: {task}")) in words(output)]
     assert len(seen_of_retries) > len(tasks) / 2
     assert_marks_arrived(output, "400 Bad Request: «{:03}»", range(0, len(CORPUS), 3))
@@ -254,7 +254,7 @@ def test_tasks_of_children_and_what_a_provider_has_to_say(rlm: Make) -> None:
 
 @pytest.mark.parametrize("env", [{}, {"RLM_DEBUG": "1"}])
 def test_what_the_provider_refuses_the_run_with(without_tools: Make, env: dict[str, str]) -> None:
-    """As much of it as is told."""
+    """Error texts are clipped."""
     with Scripted(error(400, WHOLE)) as server:
         output = shown(seen(without_tools(server), "-q", "go", **env))
     assert_marks_arrived(output, BEGIN, range(10))
@@ -265,12 +265,12 @@ def test_the_name_of_the_model(without_tools: Make) -> None:
         output = shown(seen(without_tools(server), "go", RLM_MODEL=ARGUMENT), live=True)
     output = "".join(
         words(output).split()
-    )  # the line goes on in others, where it has wide characters without blanks, too
+    )  # in other lines it is wrapped, because it has wide characters without blanks
     assert [] == [each for each in ARGUMENT.split("\n«") if "".join(words(plain(each)).split()) not in output]
 
 
 def folders(strings: Sequence[str]) -> Path:
-    """A path of folders that are named by these strings, as many in a name as it can hold."""
+    """A path of folders with these strings as names, as many in a name as it can contain."""
     names = [""]
     for string in strings:
         part = string.replace("/", "").replace("\0", "").encode(errors="replace").decode()
@@ -281,7 +281,7 @@ def folders(strings: Sequence[str]) -> Path:
 
 
 def test_the_folder_that_it_works_in(rlm: Make) -> None:
-    """Its path holds 4,096 bytes at most."""
+    """A path has at most 4,096 bytes."""
     with Scripted(lambda _: text("end")) as server:
         command = rlm(server)
         for start in range(0, len(CORPUS), 90):
@@ -291,12 +291,12 @@ def test_the_folder_that_it_works_in(rlm: Make) -> None:
             assert_marks_arrived(output, BEGIN, range(start, min(start + 90, len(CORPUS))))
 
 
-# ---- what is on disk
+# ---- files
 
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Rlm:
-    """A home with a session in which the strings stand wherever a string can."""
+    """A home with a session that contains the strings in every possible place."""
     command = Rlm(tmp_path_factory.mktemp("kept"))
     hostile_sample(command.cwd / ".rlm", MARKED)
     command.owns_what_is_signed_with(KEY.secret)
@@ -316,7 +316,7 @@ def test_a_session_that_is_followed(kept: Rlm) -> None:
 
 
 def test_a_session_in_colours(kept: Rlm) -> None:
-    """Code is coloured by its words: pieces of a string stand between sequences of ours."""
+    """Code is coloured word by word: pieces of a string are between rlm's own sequences."""
     output = seen(kept, "show", "--whole", NO_COLOR="")
     assert_all_arrived(shown(output, colours=True))
 
@@ -339,7 +339,7 @@ def test_an_export_at_a_terminal_goes_to_a_file_and_prints_its_name(kept: Rlm, f
 
 
 def test_the_list_of_sessions(tmp_path: Path) -> None:
-    """What stands in meta.json may be a stranger's, too: rlm works in their folders."""
+    """meta.json may be written by a stranger, because rlm also works in their folders."""
     command = Rlm(tmp_path)
     for string in MARKED:
         with Session.create(command.cwd / ".rlm", model="m", cwd=command.cwd, prompt=f"task {string}") as session:
@@ -355,14 +355,14 @@ def test_the_list_of_sessions(tmp_path: Path) -> None:
 
 
 def test_a_session_that_is_resumed(without_tools: Make, tmp_path: Path) -> None:
-    """A stranger may have written it, whom the user trusts."""
+    """The user trusts a session that a stranger may have written."""
     with Scripted(text("first"), text("second")) as server:
         command = without_tools(server)
         session = command("go").session
         meta = session.folder / "meta.json"
         kept = json.loads(meta.read_text()) | {"model": WHOLE, "settings": {"append_to_system_prompt": WHOLE}}
         meta.write_text(json.dumps(kept))
-        command = replace(command, environment={"RLM_BASE_URL": server.url})  # no model: that of the session
+        command = replace(command, environment={"RLM_BASE_URL": server.url})  # no model: the session's is used
         output = shown(seen(command, "resume", session.folder.name, "--trust", "more"), live=True)
         meta.write_text(json.dumps(kept | {"cwd": ARGUMENT}))
         gone = shown(seen(command, "resume", session.folder.name, "--trust"))
@@ -410,14 +410,14 @@ def test_what_is_refused_is_named(rlm: Make, command: tuple[str, ...]) -> None:
 
 
 def test_a_variable_that_is_refused_is_named(alone: Rlm) -> None:
-    """A base URL goes to the SDK, whose words its refusal is told in."""
+    """A base URL is checked by the SDK, whose error text is shown."""
     for name in ("RLM_TOOLS", "RLM_SANDBOX", "RLM_BASE_URL"):
         output = shown(seen(alone, "go", **{name: ARGUMENT}), live=True)
         assert_marks_arrived(output)
 
 
 def skill(folder: Path, name: str, strings: Sequence[str]) -> None:
-    """Install a skill that is broken by its own words, and that tells them of itself, too."""
+    """Install a skill that fails with these strings, and contains them in its description."""
     said = " ".join(strings).replace("\0", "")
     package, about = folder / name, folder / f"rlm_skill_{name}-1.dist-info"
     package.mkdir(parents=True)
@@ -432,7 +432,7 @@ def skill(folder: Path, name: str, strings: Sequence[str]) -> None:
 
 
 def installed_with(site: Path, command: Path) -> Path:
-    """A command `rlm` in whose environment these skills are installed."""
+    """A command `rlm` whose environment contains these skills."""
     program = f"import sys\nsys.path.append({str(site)!r})\nfrom rlm.cli.main import main\nmain()\n"
     command.write_text(f"#!{sys.executable}\n{program}")
     command.chmod(0o755)
@@ -443,7 +443,7 @@ def test_what_skills_say_of_themselves(alone: Rlm, tmp_path: Path) -> None:
     for number, string in enumerate(MARKED):
         folder = alone.cwd / ".agents" / "skills" / str(number)
         folder.mkdir(parents=True)
-        quoted = json.dumps(string)  # as YAML may spell it
+        quoted = json.dumps(string)  # YAML accepts JSON strings
         folder.joinpath("SKILL.md").write_text(f'---\nname: "{number}"\ndescription: {quoted}\n---\n')
     starts = range(0, len(CORPUS), 12)
     for start in starts:
@@ -465,4 +465,4 @@ def test_what_the_doctor_finds(rlm: Make) -> None:
     for each in outputs[:2]:
         assert_marks_arrived(each)
         assert_marks_arrived(each, END)
-    assert_marks_arrived(outputs[2], BEGIN, [0])  # of a URL that is none, the beginning is told
+    assert_marks_arrived(outputs[2], BEGIN, [0])  # the report shows the start of an invalid URL

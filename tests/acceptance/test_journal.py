@@ -22,20 +22,19 @@ PICTURE = f"from IPython.display import Image, display\nimport base64\ndisplay(I
 
 
 def play(rlm: Make, *script: Answer | Script, failed: int = 0, **env: str) -> tuple[Done, Scripted]:
-    """A run, however it ends, whose journal obeys the law."""
+    """A run with any end, whose journal obeys the law."""
     with Scripted(*script) as server:
         done = rlm(server)("go", **env)
     law.check(done.session, server, failed=failed)
     return done, server
 
 
-# ---- the law, in every way in which a conversation can go
+# ---- the law for every type of conversation
 
 
 def tour() -> Script:
-    """Several calls, wrong ones, pictures, a cut-off text, a summary of the model's own, faults, a fat result that
-
-    must be cut, a compaction, a kernel that is lost.
+    """Several calls, wrong ones, pictures, a cut-off text, a summary by the model, faults, a result that must be cut, a
+    compaction, a lost kernel.
     """
     rest = in_order(
         calls(("ipython", {"code": "1"}), ("python", {"code": "1"}), ("ipython", "null"), content="Ünï ☃ \ud83d"),
@@ -116,7 +115,9 @@ def test_the_law_holds_across_a_resume(rlm: Make) -> None:
     law.check(done.session, server)
     go, more = [m["content"] for m in server.requests[-1].messages if m["role"] == "user"]
     assert "go" == go
-    note, _, said = more.rpartition("\n\n")  # one message: many chat templates refuse two of a user's in a row
+    note, _, said = more.rpartition(
+        "\n\n"
+    )  # joined to one message, because many chat templates refuse two user messages in a row
     assert ("and now?", True) == (said, "The kernel is fresh" in note)
 
 
@@ -142,7 +143,7 @@ def test_the_law_holds_for_a_run_that_was_cancelled(rlm: Make, when: str) -> Non
 
 
 def test_a_streamed_run_leaves_the_same_journal(rlm: Make) -> None:
-    """The text of a model is streamed when somebody sees it."""
+    """The model's text is streamed if someone can see it."""
     answers = (
         calls(("ipython", {"code": "print('hi')"}), ("ipython", {"code": "2"}), content="Lét me look. " * 9),
         calls(("ipython", {"code": "1/0"}), reasoning_content="hm, hm, " * 9),
@@ -227,13 +228,14 @@ def test_the_request_is_reported_again_when_it_changes(rlm: Make) -> None:
     params = [record["params"] for record in done.session.records if record["type"] == "request"]
     assert [{}, {"tool_choice": "none"}, {}] == params
     drops = [record for record in done.session.records if record["type"] == "drop"]
-    # the request for a summary and the summary stand in the newest result, which is said anew with each
+    # the request for a summary, and the summary, are part of the newest result, so this result is recorded again each
+    # time
     assert ["joined", "summary_call", "joined", "compaction"] == [record["reason"] for record in drops]
 
 
 def test_an_assistant_message_is_journalled_as_received(rlm: Make) -> None:
     odd: dict[str, Any] = {"reasoning_content": "hm"}
-    if not BY_RESPONSES:  # whose messages have no such fields
+    if not BY_RESPONSES:  # its messages have no such fields
         odd |= {"vendor": {"signature": "s=="}, "annotations": []}
     done, _ = play(rlm, calls(("ipython", {"code": "1"}), content="x", **odd), text("end"))
     message = next(message for message in done.session.messages if message["role"] == "assistant")
@@ -323,7 +325,7 @@ def test_a_session_that_was_killed_is_shown_as_lost(without_tools: Make) -> None
     assert (["running"], ["lost"]) == ([row["status"] for row in running], [row["status"] for row in lost])
 
 
-# ---- what a cell may try
+# ---- attempts of a cell
 
 
 def test_a_cell_that_changes_directory_moves_nothing_of_the_session(rlm: Make, tmp_path: Path) -> None:
@@ -354,7 +356,7 @@ def test_a_link_that_a_cell_planted_leads_no_write_outside(rlm: Make, tmp_path: 
 
 
 def prompts(rlm: Make, *environments: dict[str, str]) -> list[str]:
-    """The system prompts of runs in the same folder."""
+    """The system prompts of these runs in the same folder."""
     with Scripted(*[text("ok")] * len(environments)) as server:
         command = rlm(server)
         for env in environments:
@@ -383,7 +385,7 @@ def test_the_system_prompt_is_silent_about_what_is_switched_off(
     rlm: Make, env: dict[str, str], silent: tuple[str, ...]
 ) -> None:
     (prompt,) = prompts(rlm, env)
-    reported = re.sub(r"/\S+", "", prompt).lower()  # not the folder's own name
+    reported = re.sub(r"/\S+", "", prompt).lower()  # without paths, because the folder's name could match
     assert [] == [word for word in silent if word in reported]
 
 

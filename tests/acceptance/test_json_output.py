@@ -1,4 +1,4 @@
-"""behaviour.md, `--json` and the SDK; and what --deltas, -q and colours do to stdout and stderr."""
+"""behaviour.md, `--json` and the SDK; and the effect of --deltas, -q and colours on stdout and stderr."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FIELDS = {
 
 
 def ending(done: Done) -> Json:
-    """The last line, which agrees with how the command really ended."""
+    """Return the last line. Check that it agrees with the end of the command."""
     last = done.lines[-1]
     assert "result" == last["type"]
     assert set(last) - {"error"} == FIELDS
@@ -67,7 +67,7 @@ def test_lines_are_the_journal_and_what_happens_between(rlm: Make) -> None:
     assert (200, 20) == (last["usage"]["prompt_tokens"], last["usage"]["completion_tokens"])
     assert last["duration"] > 0
     assert "hi" not in done.out.splitlines()[-1]
-    assert done.err.startswith("rlm · "), "people still get their lines, on stderr"
+    assert done.err.startswith("rlm · "), "stderr still has the lines for people"
 
 
 def without(record: Json, name: str) -> Json:

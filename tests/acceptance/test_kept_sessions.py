@@ -1,4 +1,6 @@
-"""behaviour.md, Commands and Sessions: sessions are found from anywhere, by every id that is shown, and removed."""
+"""behaviour.md, Commands and Sessions: sessions are found from every folder and by every displayed id, and can be
+removed.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ def user(alone: Rlm) -> Rlm:
 
 
 def kept(rlm: Rlm, *days: float, home: str = ".rlm") -> list[str]:
-    """The ids of sessions that were last used so many days ago."""
+    """Create sessions that were last used this many days ago, and return their ids."""
     return [_kept(rlm, each, home) for each in days]
 
 
@@ -57,10 +59,10 @@ def test_sessions_are_found_from_a_subfolder_and_a_new_run_stays_where_it_is(use
     assert user("-C", str(inner), "show", id).out == user("show", id).out
     assert 0 == user("-C", "src", "export", "-o", "page.html").code
     (inner / ".rlm").mkdir()
-    assert [id] == ids(user, "-C", str(inner)), "a folder without sessions is passed over"
+    assert [id] == ids(user, "-C", str(inner)), "a folder without sessions is ignored"
     (below,) = kept(user, 2, home="src/.rlm")
-    assert [below] == ids(user, "-C", str(inner)), "the nearest counts"
-    assert [] == ids(user, "-C", "src", "--home", "none"), "one that is named is not looked for"
+    assert [below] == ids(user, "-C", str(inner)), "the nearest folder wins"
+    assert [] == ids(user, "-C", "src", "--home", "none"), "a home that is named is not searched for"
 
 
 def test_what_others_have_put_above_is_not_found(user: Rlm, tmp_path: Path) -> None:

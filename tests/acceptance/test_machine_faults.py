@@ -1,4 +1,6 @@
-"""Every fault of packages/rlm-testkit/src/rlm_testkit/machine_faults.py, provoked for real: signals, disks, folders, a clock that jumps."""
+"""Every fault in packages/rlm-testkit/src/rlm_testkit/machine_faults.py, caused for real: signals, disks, folders, a
+clock that jumps.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ JUMPING = Path(rlm_testkit.__file__).parent / "jumping.c"
 
 
 class Machine:
-    """Where a run is, with a provider: it says what the script has, and that it went on when the run is resumed."""
+    """The environment of a run, and its provider, which answers from the script; to a resumed run it answers `went on`."""
 
     def __init__(self, folder: Path, temporary: Path, stack: ExitStack) -> None:
         self.stack = stack
@@ -48,14 +50,14 @@ class Machine:
 
     @property
     def disks(self) -> Namespace:
-        """Disks of its own, from the first use on."""
+        """A mount namespace for disks, created at the first use."""
         if self._disks is None:
             self._disks = self.stack.enter_context(Namespace())
             self.rlm = self._disks.put_in(self.rlm)
         return self._disks
 
     def session(self) -> Session:
-        """The only one, wherever it is, copied to where it can be seen."""
+        """The only session, copied out of the namespace."""
         home = Path(self.rlm.environment.get("RLM_HOME", self.cwd / ".rlm"))
         if self._disks is not None:
             copy = self.rlm.folder / "copy"
@@ -82,7 +84,7 @@ class Machine:
         self.rlm = replace(self.rlm, environment={**self.rlm.environment, **env})
 
     def resume(self) -> Done:
-        """Go on, without a kernel: no cell runs."""
+        """Resume the session without a kernel, because no cell runs."""
         self._over = True
         self.fix()
         signed = (self.rlm.folder / "home" / ".local" / "state" / "rlm" / "session-key").exists()
@@ -101,7 +103,7 @@ class Machine:
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode(), self.cwd)
 
     def start(self, *before: str) -> subprocess.Popen[bytes]:
-        """Start a run whose signals are as a shell has them, and wait for what a cell prints."""
+        """Start a run with a shell's signal handling, and wait for the output of its cell."""
         words = ["env", "--default-signal=INT,HUP", *before, str(self.rlm.command), "--json", "go"]
         process = subprocess.Popen(
             words,
@@ -179,7 +181,7 @@ print("y" * 9_000)
 
 
 def full_disk(machine: Machine) -> Done:
-    """By what a cell writes. What had been reported by then is in the journal."""
+    """A cell's file fills it. The records that were reported before are in the journal."""
     machine.disks.run(f"mount -t tmpfs -o size=1m tmpfs {machine.cwd}")
     machine.fix = lambda: machine.disks.run(f"rm {machine.cwd}/big")
     machine.script(call("ipython", code="1"), call("ipython", code=FILL))
@@ -328,7 +330,7 @@ print("it has jumped")
 
 
 def clock_jumps(machine: Machine) -> Done:
-    """Forward while a cell runs, back while the provider is asked: it wants to be left alone until a date."""
+    """Forward while a cell runs, back while the provider is asked, which wants no request before a certain date."""
     jump = machine.rlm.folder / "jump"
     set_clock(jump, 0)
 
@@ -354,7 +356,7 @@ def set_clock(jump: Path, seconds: int) -> None:
 
 def compiled(folder: Path) -> Path:
     compiler = shutil.which("cc")
-    assert compiler, "a C compiler is needed to let a clock jump: install gcc"
+    assert compiler, "a C compiler is needed to change the clock: install gcc"
     library = folder / "jumping.so"
     subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", library, JUMPING], check=True)
     return library
@@ -437,7 +439,7 @@ def test_each_fault_is_provoked() -> None:
 
 
 def test_a_record_that_was_half_written_is_reported_when_it_is_cut(machine: Machine) -> None:
-    """As a machine leaves it that loses its power."""
+    """As a power failure leaves it."""
     machine.script()
     with (machine.go().session.folder / "messages.jsonl").open("a") as journal:
         journal.write('{"type": "mess')
@@ -462,7 +464,7 @@ def test_a_fault_of_the_machine_ends_as_the_table_says(machine: Machine, fault: 
 
 
 def check_words(fault: MachineFault, done: Done) -> None:
-    """What there is to say is said once, and last."""
+    """The error is reported once, as the last line."""
     assert "Traceback" not in done.err
     lines = done.err.splitlines()
     if fault.sees:
@@ -471,7 +473,7 @@ def check_words(fault: MachineFault, done: Done) -> None:
 
 
 def test_too_few_processes_are_reported_before_anything_is_begun(machine: Machine) -> None:
-    """Root may have as many processes as there can be, unless it is somebody else in a user namespace."""
+    """Root has no limit of processes, so root becomes another user in a user namespace."""
     somebody = "unshare --user --map-user=1000 " if os.geteuid() == 0 else ""
     machine.script()
     done = machine.line(f"ulimit -u 40; exec {somebody}rlm go")

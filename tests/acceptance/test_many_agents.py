@@ -1,4 +1,4 @@
-"""Far more sub-agents from one gather than the system's defaults allow sockets for."""
+"""One gather with far more sub-agents than the system's default number of open sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tools of MCP servers are functions in the kernel; the servers are in the host."""
+"""Tools of MCP servers are functions in the kernel; the servers run on the host's side."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def test_tools_are_functions_in_a_sandbox_without_a_network_and_no_secret_gets_t
     assert "small.wait: 2 of 4 waiting" in waited
     assert "notifications/cancelled" in notes.read_text()
     assert children.splitlines()[0].startswith("1 all: <function small.small.add(a: int"), (
-        "the parent's, unless told otherwise"
+        "the parent's servers by default"
     )
-    assert children.splitlines()[1].startswith("none: -----"), "no such name"
+    assert children.splitlines()[1].startswith("none: -----"), "this name is not defined"
     assert "no MCP server of this run" not in children
     assert "'github' is not one of them, there are small, time" in children
     assert SECRET not in hidden
-    assert mcp_program.__file__ not in hidden, "it is outside of the sandbox"
+    assert mcp_program.__file__ not in hidden, "the server runs outside of the sandbox"
     assert [] == [
         path for path in (tmp_path / "work").rglob("*") if path.is_file() and SECRET in path.read_text("latin-1")
     ]
@@ -104,15 +104,15 @@ def test_a_session_that_goes_on_has_its_servers_again_but_no_secrets(rlm: Make, 
         command("--mcp", servers(tmp_path / "notes", "many"), "go")
         resumed = command("resume", "more")
     assert ["2", "3"] == [result.strip() for result in resumed.session.results]
-    assert "MCP servers" not in str(server.requests[2].messages[1:]), "it knows them already"
+    assert "MCP servers" not in str(server.requests[2].messages[1:]), "it has their descriptions already"
     prompt = server.requests[0].messages[0]["content"]
     assert "MCP servers are objects in the kernel: small, time_mcp." in prompt
-    assert "tool_1" not in prompt, "it costs the same with five tools and with five hundred"
+    assert "tool_1" not in prompt, "it costs the same with five tools as with five hundred"
     secretive = json.dumps({"other": {"command": "true", "env": {"KEY": "a-literal-secret"}}})
     with Scripted(text("done")) as server:
         command("resume", "more", "--mcp", secretive, RLM_BASE_URL=server.url)
     assert "MCP servers are objects in the kernel: other." in str(server.requests[0].messages[1:]), (
-        "of new ones it is told"
+        "the model is told about new ones"
     )
     refused = command("resume", "more")
     assert (2, True) == (refused.code, "had a secret in --mcp, which is not recorded" in refused.err)
@@ -121,7 +121,7 @@ def test_a_session_that_goes_on_has_its_servers_again_but_no_secrets(rlm: Make, 
             "resume", "--trust", resumed.session.folder.name, "more", HOME=str(tmp_path), RLM_BASE_URL=server.url
         )
     assert 0 == foreign.code, foreign.err
-    assert "NameError" in server.requests[-1].last, "the session of somebody else starts no program"
+    assert "NameError" in server.requests[-1].last, "a session of somebody else starts no program"
     looked = command("doctor", "--mcp", servers(tmp_path / "notes"), "--json")
     found = {line["state"]: line["ok"] for line in looked.lines if line["subject"] == "mcp"}
     assert {"small has 9 tools": True, "time cannot be used": False} == found

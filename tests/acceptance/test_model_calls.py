@@ -1,4 +1,4 @@
-"""behaviour.md, Sub-agents: model calls from a cell that are no agents, and many items at once."""
+"""behaviour.md, Sub-agents: model calls from a cell without an agent, and many items at once."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_cell_asks_models_without_an_agent_and_each_request_is_in_the_journal(
         "AgentError the answer does not fit the schema: it is not JSON (Expecting value: line 1 column 1 (char 0)); "
         "write the JSON alone, without any other text",
     ]
-    assert second == "re: hello\n", "a task of asyncio outlives its cell"
+    assert second == "re: hello\n", "an asyncio task outlives its cell"
     assert len(done.session.children) == 2, "model calls have no folder"
     calls = [record for record in done.session.records if record["type"] == "model_call"]
     asked = [request.body for request in server.requests if request.depth == 1 and request.task != "agent"]

@@ -1,4 +1,4 @@
-"""Cells put links, pipes and folders where the host keeps or looks for files: nothing outside is read or written."""
+"""Cells put links, pipes and folders where the host stores or expects files: nothing outside may be read or written."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Make = Callable[[Scripted], Rlm]
 
 
 def make_home(command: Rlm) -> Path:
-    """A home with a secret in it; nothing may come to it, and the secret must stay there."""
+    """Create a home with a secret in it. Nothing may be written there, and the secret must not leave it."""
     home = Path(command.env()["HOME"])
     (home / "secret").write_text(SECRET)
     return home
 
 
 def make_device(path: Path) -> None:
-    """One that never ends to be read: the same as /dev/zero."""
+    """Create a device whose content never ends, like /dev/zero."""
     os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))
 
 
@@ -40,12 +40,12 @@ def names(folder: Path) -> set[str]:
 
 
 def seen(server: Scripted) -> str:
-    """All that was sent to the provider."""
+    """All data that the provider received."""
     return "".join(str(request.body) for request in server.requests)
 
 
 def script(cells: list[str]) -> Callable[[Request], Answer]:
-    """The root runs these cells, which may be added later; a child runs one that reads what it was given."""
+    """The root runs these cells; a test may add some later. A child runs a cell that reads its context."""
     child = [call("ipython", code="print(open('data.csv').read(), open('prompt.md').read())"), text("child")]
 
     def answer(request: Request) -> Answer:
@@ -75,7 +75,7 @@ def test_what_the_user_named_is_not_followed_again(rlm: Make, sandbox: str) -> N
         cells += [
             PLANT.format(home=str(home)),
             "print(await rlm.run('child'))",
-            "import os; os._exit(1)",  # the next kernel gets `context` anew
+            "import os; os._exit(1)",  # the next kernel loads `context` again
             "print(len(context))",
         ]
         for name in ("out", ".agents/skills/one"):
@@ -93,17 +93,17 @@ def test_what_the_user_named_is_not_followed_again(rlm: Make, sandbox: str) -> N
     assert not (work / "moved" / "answer.txt").is_symlink()
     assert names(home) == before
     assert (home / "secret").read_text() == SECRET
-    assert done.session.results[-1] == "4\n", "the context is what it was, for a later kernel too"
+    assert done.session.results[-1] == "4\n", "a later kernel gets the original context, too"
     systems = [request.messages[0]["content"] for request in server.requests]
     assert set(systems) == {"The prompt"}
-    if sandbox == "bwrap":  # else a cell may read what its user may
+    if sandbox == "bwrap":  # without a sandbox a cell may read everything that its user may read
         assert SECRET not in seen(server)
         assert SECRET not in "".join(str(each.records) for each in (done.session, *done.session.children))
 
 
 @pytest.mark.parametrize("sandbox", ["bwrap", "off"])
 def test_the_folder_of_a_sub_agent_is_not_followed_when_it_has_become_a_link(rlm: Make, sandbox: str) -> None:
-    """It becomes one when the child has begun, and before its kernel and its command start there."""
+    """The cell replaces it after the child has begun, and before the child's kernel and command start there."""
     outside: list[Path] = []
 
     def answer(request: Request) -> Answer:
@@ -123,14 +123,14 @@ def test_the_folder_of_a_sub_agent_is_not_followed_when_it_has_become_a_link(rlm
     (child,) = done.session.children
     assert names(outside[0]) == {"secret"}
     assert names(command.cwd / "moved") == set()
-    if sandbox == "off":  # there the link leads to an empty folder of the sandbox
+    if sandbox == "off":  # in the sandbox the link leads to an empty folder instead
         for said in (child.results[0], done.session.results[0]):  # of the command, and of the kernel
             assert "sub is a symbolic link" in said
 
 
 @pytest.mark.parametrize("sandbox", ["bwrap", "off"])
 def test_agents_read_nothing_from_outside(rlm: Make, sandbox: str) -> None:
-    """What an earlier run has left in the project."""
+    """Also nothing that an earlier run left in the project."""
     with Scripted(always(text("end"))) as server:
         command = rlm(server)
         home, work = make_home(command), command.cwd
@@ -192,7 +192,7 @@ FIGURE = "from IPython.display import Image\nImage(bytes.fromhex('89504e470d0a1a
 
 @pytest.mark.parametrize("moved", [False, True])
 def test_outputs_are_written_and_redacted_nowhere_else(rlm: Make, moved: bool) -> None:
-    """Without a sandbox a cell can change the session's folder too."""
+    """Without a sandbox a cell can change the session's folder, too."""
     cells: list[str] = []
     with Scripted(script(cells)) as server:
         command = rlm(server)

@@ -1,4 +1,4 @@
-"""A project that is first on PATH holds programs of its own: the host starts none of them, and shows a key to nobody."""
+"""A project that is first on PATH contains programs: the host starts none of them, and none gets a key."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Make = Callable[[Scripted], Rlm]
 
 
 def plant(rlm: Rlm) -> tuple[Rlm, Path]:
-    """The command with the project's programs first on its PATH; the file that says which of them ran."""
+    """The command with the project's programs first on its PATH, and the file that lists which of them ran."""
     folder, ran = rlm.cwd / ".venv" / "bin", rlm.folder / "ran"
     folder.mkdir(parents=True)
     path = os.environ["PATH"]
@@ -94,7 +94,7 @@ def test_the_pager_is_not_the_projects_and_gets_no_key(rlm: Make) -> None:
 
 
 def test_the_planted_programs_would_be_found(alone: Rlm) -> None:
-    """Else these tests could not fail."""
+    """Otherwise these tests could not fail."""
     command, _ = plant(alone)
     assert all(
         shutil.which(name, path=command.env()["PATH"]) == str(command.cwd / ".venv" / "bin" / name) for name in PROGRAMS

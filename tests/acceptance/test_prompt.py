@@ -1,4 +1,4 @@
-"""The interactive prompt on a real terminal, as a person uses it: few plays, each of which shows many things."""
+"""The interactive prompt on a real terminal: a few long scenarios, each with many checks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNMARKED = b"\x1b[?2004l"
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Open]:
-    """Opens a terminal in which `rlm WORDS` runs, and waits for the prompt."""
+    """A function that opens a terminal with `rlm WORDS`, and waits for the prompt."""
     opened: list[Terminal] = []
 
     def open_(rlm: Rlm, *words: str, sign: str = "›", size: tuple[int, int] = (110, 40), **env: str) -> Terminal:
@@ -45,14 +45,14 @@ def terminal(tmp_path: Path) -> Iterator[Open]:
 
 
 def say(screen: Terminal, line: str, *seen: str) -> list[str]:
-    """Enter a line, and wait for what comes of it."""
+    """Enter a line, and wait for these texts."""
     screen.press("-l", line)
     screen.press(ENTER)
     return screen.see(*seen)
 
 
 def task(request: Request) -> str:
-    """What the user said last."""
+    """The newest text of the user."""
     return request.last.rpartition("\n\n")[2]
 
 
@@ -61,7 +61,7 @@ def only_session(command: Rlm) -> Session:
 
 
 def test_a_notebook_that_the_user_and_the_agent_share(rlm: Make, terminal: Open) -> None:
-    """Each prefix, what the model hears of it, completion, the Python prompt, mentions, edits, and the way out."""
+    """Each prefix, and what the model gets of it; completion, the Python prompt, mentions, edits, and the exit."""
 
     def script(request: Request) -> Answer:
         match task(request):
@@ -140,9 +140,9 @@ def test_a_notebook_that_the_user_and_the_agent_share(rlm: Make, terminal: Open)
 
 
 def test_while_the_agent_works(rlm: Make, terminal: Open, tmp_path: Path) -> None:
-    """Words in between, the queue, outputs that fold, Ctrl-C at each stage, and a terminal that changes its size.
+    """Messages, the queue, outputs that are folded, Ctrl-C at each stage, and a terminal whose size changes.
 
-    A paste is marked as such from first to last, also one that comes while something is printed.
+    A paste is treated as one input, also if it arrives while something is printed.
     """
     written = tmp_path / "written"
     counting = "import time\nfor i in range(10_000): print('line', i)\nprint('counted', flush=True)\ntime.sleep(600)"
@@ -193,7 +193,7 @@ def test_while_the_agent_works(rlm: Make, terminal: Open, tmp_path: Path) -> Non
         go.touch()
         screen.see("Heard: hurry up", "Heard: and then this")
         say(screen, ">kept = 1", "you ▏ kept = 1")
-        say(screen, "count", "line 19", "    counted")  # at the bottom, where it does not stay
+        say(screen, "count", "line 19", "    counted")  # at the bottom of the screen, where it scrolls
         say(screen, "put this back", "after the current cell")
         screen.press("C-c")
         screen.see("interrupted", "lines, Alt-1 opens them below", "› put this back")
@@ -224,7 +224,7 @@ def test_while_the_agent_works(rlm: Make, terminal: Open, tmp_path: Path) -> Non
 
 
 def test_confirm_faults_pastes_and_a_session_that_is_resumed(rlm: Make, terminal: Open, tmp_path: Path) -> None:
-    """Also: what is typed before the prompt is there, hostile text, wide characters, the bell, SIGKILL."""
+    """Also: keys that were typed before the prompt appeared, hostile text, wide characters, the bell, SIGKILL."""
     cut_off = "This text breaks off in the middle of a sentence, and the connection with it."
     broken = [replace(text(cut_off), ending="half")]
 
@@ -272,7 +272,7 @@ def test_confirm_faults_pastes_and_a_session_that_is_resumed(rlm: Make, terminal
         say(screen, "/budget 2M", "new tokens of the tree", "2,000,000")
         session = only_session(command)
         kept = session.meta["settings"]
-        assert ("another", "2000000") == (kept["model"], kept["max_total_tokens"]), "for a run that resumes it"
+        assert ("another", "2000000") == (kept["model"], kept["max_total_tokens"]), "a resumed run needs it"
         os.kill(session.meta["pid"], signal.SIGKILL)
         screen.see("over 137")
         again = terminal(command, "resume", session.meta["session_id"])
@@ -294,13 +294,13 @@ def test_confirm_faults_pastes_and_a_session_that_is_resumed(rlm: Make, terminal
 
 
 def test_what_is_wrong_at_the_start_is_reported_at_the_prompt(rlm: Make, terminal: Open) -> None:
-    """And what was typed before the prompt was there is not lost. A dumb terminal gets lines."""
+    """Keys that were typed before the prompt appeared are not lost. A dumb terminal gets lines."""
     with Scripted(lambda request: text(f"Heard: {task(request)}")) as server:
         command = rlm(server)
         screen = terminal(command, RLM_MAX_TURNS="many")
         screen.see("error: RLM_MAX_TURNS='many' is not allowed")
         say(screen, "hello", "not connected: /help")
-        until(lambda: "\n".join(screen.lines()).count("› hello") == 2, screen.lines)  # it comes back into the input
+        until(lambda: "\n".join(screen.lines()).count("› hello") == 2, screen.lines)  # it is back in the input
         screen.press("C-u")
         say(screen, "/quit", "over 0")
         early = terminal(command, sign="")
@@ -317,7 +317,7 @@ def test_what_is_wrong_at_the_start_is_reported_at_the_prompt(rlm: Make, termina
 
 
 def test_a_terminal_that_is_closed_ends_the_prompt_in_order(rlm: Make, tmp_path: Path) -> None:
-    """While something is printed."""
+    """Also while something is printed."""
     code = "import time\nwhile True:\n    print('more')\n    time.sleep(0.01)"
     with Scripted(lambda _: call("ipython", code=code)) as server:
         rlm_command = rlm(server)
@@ -334,11 +334,11 @@ def test_a_terminal_that_is_closed_ends_the_prompt_in_order(rlm: Make, tmp_path:
         nothing_left(rlm_command)
     resume, *more = said.read_text().splitlines()
     assert resume == f"rlm resume {only_session(rlm_command).meta['session_id'][:4]}"
-    assert more in ([], ["rlm: stdout cannot be written: Input/output error."]), "what was being printed had no reader"
+    assert more in ([], ["rlm: stdout cannot be written: Input/output error."]), "the output had no reader"
 
 
 def test_a_jupyter_client_works_on_the_kernel_of_a_running_session(rlm: Make, terminal: Open) -> None:
-    """The client is jupyter_client's own, by the connection file that `rlm attach` prints."""
+    """The client is jupyter_client, with the connection file that `rlm attach` prints."""
     with Scripted(lambda request: text(f"Heard: {task(request)}")) as server:
         command = rlm(server)
         assert "is running." in command("attach").err
@@ -358,7 +358,7 @@ def test_a_jupyter_client_works_on_the_kernel_of_a_running_session(rlm: Make, te
 
 
 def evaluated(connection_file: str, code: str) -> str:
-    """As `jupyter console` does: it waits until the kernel answers and its heart beats."""
+    """As `jupyter console` does: wait until the kernel answers and its heartbeat works."""
     client = BlockingKernelClient(connection_file=connection_file)
     client.load_connection_file()
     client.start_channels()

@@ -1,4 +1,4 @@
-"""A provider caches what a request begins with: requests of an agent only grow, and agents of a run begin alike."""
+"""Providers cache the beginning of a request: the requests of an agent only grow, and the agents of a run begin alike."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ FEATURES = (
 
 
 def rendered(request: Request) -> str:
-    """As a chat template writes it: the tools, then each message, with its end."""
+    """The request as a chat template renders it: the tools, then each message, with its end."""
     return "\n".join(json.dumps(part) for part in (request.body.get("tools"), *request.messages))
 
 
 def changes(session: Session) -> Iterator[bool]:
-    """Of each request after the first that was answered: whether the journal says that something was dropped before it."""
+    """For each answered request after the first: whether the journal has a drop before it."""
     dropped, first = False, True
     for record in session.records:
         dropped |= record["type"] in ("drop", "adapt")
@@ -53,7 +53,7 @@ def changes(session: Session) -> Iterator[bool]:
 
 
 def answered(server: Scripted, session: Session, depth: int) -> list[Request]:
-    """The requests of an agent, each once: a try that failed is sent again as it was."""
+    """The requests of an agent, each once: a failed try is sent again unchanged."""
     wanted = [json.dumps(messages, sort_keys=True) for messages in session.requests()]
     by_messages = {
         json.dumps(request.messages, sort_keys=True): request for request in server.requests if request.depth == depth
@@ -62,7 +62,7 @@ def answered(server: Scripted, session: Session, depth: int) -> list[Request]:
 
 
 def beginning(*texts: str) -> str:
-    """What they have in common."""
+    """Return the common beginning of these texts."""
     return "".join(each[0] for each in takewhile(lambda each: len(set(each)) == 1, zip(*texts, strict=False)))
 
 
@@ -86,7 +86,7 @@ def test_requests_only_grow_and_the_agents_of_a_run_begin_alike(rlm: Make) -> No
     grown = [later.startswith(earlier) for earlier, later in pairwise(map(rendered, asked))]
     dropped = list(changes(session))
     assert [] == [at for at, (grows, drops) in enumerate(zip(grown, dropped, strict=True)) if not (grows or drops)]
-    assert 2 <= sum(dropped) <= 4, "the summary, and what the resumed run joins"
+    assert 2 <= sum(dropped) <= 4, "the summary, and the message of the resume"
 
     prompts = [asked[0].messages[0]["content"]]
     prompts += [child.messages[0]["content"] for child in session.children]
@@ -112,7 +112,7 @@ def test_only_openai_is_sent_a_cache_key_and_few_agents_share_one(tmp_path: Path
     openai, other = keys.values()
     assert [None] * 11 == other
     assert 11 == len(openai)
-    assert openai[0] == openai[-1], "the root keeps its own"
+    assert openai[0] == openai[-1], "the root has a different key"
     assert [8 + 1, 2] == sorted((openai.count(key) for key in set(openai)), reverse=True)
     assert all(str(key).startswith(begun_by(tmp_path)) for key in openai)
     assert session.children

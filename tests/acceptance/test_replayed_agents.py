@@ -1,4 +1,4 @@
-"""docs/recursion.md: nothing finished is paid twice."""
+"""docs/recursion.md: no finished work is paid for twice."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ CHILD_CELLS = {
 
 
 class Provider:
-    """What hangs does so until the first run is gone."""
+    """Tasks that hang do so until the first run is gone."""
 
     def __init__(self) -> None:
         self.count: Counter[str] = Counter()
@@ -78,7 +78,7 @@ class Provider:
 
 
 def ended(folder: Path) -> bool:
-    """All but those that hang, and the one that waits for such a one."""
+    """The finished agents: all except those that hang, and the one that waits for such an agent."""
     if not (sessions := list(folder.glob(".rlm/sessions/[0-9a-f]*/messages.jsonl"))):
         return False
     (journal,) = sessions
@@ -90,7 +90,7 @@ def ended(folder: Path) -> bool:
 
 
 def killed(run: Rlm) -> Session:
-    """A run in the middle of its fan-out, and of that of a sub-agent."""
+    """A run that was killed in the middle of its fan-out, and of a sub-agent's fan-out."""
     for words in (
         ["init", "-q"],
         ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-mx"],
@@ -152,7 +152,7 @@ def test_what_was_finished_is_not_paid_twice(rlm: Make) -> None:
             assert done.code == 0, done.err
             return provider.count - before, done.err
 
-        # the cell runs again, and then the model calls the same once more
+        # the cell runs again, and then the model makes the same call once more
         count, err = asked(session.folder.name, "--fork", "--replay")
         print(err)
         assert count == UNFINISHED | {"refused": 2}
@@ -166,7 +166,7 @@ def test_what_was_finished_is_not_paid_twice(rlm: Make) -> None:
         assert [record["prompt"] for record in replayed if record.get("changed")] == ["writes"]
         assert len(replayed) == 12 + 3
 
-        # the model has seen what came of it: what it calls now is meant to run
+        # the model has seen the result, so its new calls must really run
         pickles = list(session.folder.glob("sub-*/answer.pickle"))
         (patch,) = session.folder.glob("sub-*/changes.patch")
         pickled = next(path for path in pickles if path.parent != patch.parent)
@@ -175,7 +175,7 @@ def test_what_was_finished_is_not_paid_twice(rlm: Make) -> None:
         provider.cells += ["", AGAIN]
         count, _ = asked(session.folder.name, "--replay", "once more")
         assert count == {"refused": 2, "pickled": 3, "patches": 4, "ask hangs": 1}, (
-            "the call that was cut off has left no record"
+            "the call that was cut off has no record"
         )
         assert session.results[-1] == "(1, {2}) False\n"
 

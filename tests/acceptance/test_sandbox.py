@@ -1,6 +1,6 @@
-"""RLM_SANDBOX=bwrap: what gets out (nothing), what still works (everything else), and what is said of it.
+"""RLM_SANDBOX=bwrap: nothing gets out, everything else works, and what rlm reports about it.
 
-These tests need bubblewrap: where the system has none they fail, as the sandbox does.
+These tests need bubblewrap. Without it they fail, as the sandbox does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Make = Callable[[Scripted], Rlm]
 
 @pytest.fixture
 def sandboxed(rlm: Make) -> Make:
-    """The command in a git repository, with a key, which uses the sandbox."""
+    """The command in a git repository, with a key, and with the sandbox."""
 
     def make(server: Scripted) -> Rlm:
         bare = rlm(server)
@@ -58,12 +58,12 @@ def run_cells(make: Make, cells: list[str], *flags: str, **env: str) -> tuple[Do
     return done, done.session.results
 
 
-# ---- breaking out
+# ---- escapes
 
 
 @contextmanager
 def machine(command: Rlm, folder: Path) -> Iterator[dict[str, object]]:
-    """What there is to be had: a secret in the home, another program's folder and sockets."""
+    """Targets of the attacks: a secret in the home, another program's folder and sockets."""
     planted = Path(command.env()["HOME"]) / ".ssh" / "id_ed25519"
     planted.parent.mkdir(parents=True)
     planted.write_text(f"private {SECRET}")
@@ -103,7 +103,7 @@ def attempt(breakout: Breakout) -> str:
 
 
 def outcomes(make: Make, folder: Path, breakouts: list[Breakout], **env: str) -> dict[str, str]:
-    """By name, the last word on each. HOST is found by the test: rlm itself, whose id a cell could guess."""
+    """The last line of each result, by name. HOST is added by the test: a cell could guess rlm's process id."""
     cells = [attempt(breakout) for breakout in breakouts]
 
     def script(request: Request) -> Answer:
@@ -142,11 +142,11 @@ def test_without_the_sandbox_the_same_attempts_succeed(sandboxed: Make, tmp_path
     assert [] == [f"{name}: {said}" for name, said in seen.items() if said != "got it"]
 
 
-# ---- the other tools, sub-agents, and the host's own hands
+# ---- the other tools, sub-agents, and the host itself
 
 
 def test_the_other_tools_are_confined_too(sandboxed: Make, tmp_path: Path) -> None:
-    """Commands run in the sandbox of the kernel; a file is edited where a command could have written it."""
+    """Commands run in the kernel's sandbox. A file can be edited if a command could have written it."""
     outside = tmp_path / "outside"
     outside.write_text("one")
     with Scripted(
@@ -201,9 +201,9 @@ def test_a_child_is_confined_in_the_same_way_wherever_it_is_sent(sandboxed: Make
 
 @pytest.mark.attack("changing the sandbox of a child")
 def test_what_a_cell_has_changed_changes_no_sandbox_of_a_child(rlm: Make, tmp_path: Path) -> None:
-    """Before the run there was no repository, so nothing was protected; and what was protected cannot be moved away.
+    """There was no repository before the run, so nothing was protected; protected folders cannot be moved.
 
-    Of the links, those that are relative or lead to where bwrap keeps the old root lead somewhere while it mounts.
+    Relative links, and links into bwrap's old root, lead to other places while bwrap mounts.
     """
     tricks = {
         "a repository that is a relative link": "os.symlink(os.path.relpath(HOME), '.git')",
@@ -224,7 +224,7 @@ def test_what_a_cell_has_changed_changes_no_sandbox_of_a_child(rlm: Make, tmp_pa
         f"r = await rlm.run('a', tools='bash')\nprint(r.answer)\n{clean}"
         for trick in tricks.values()
     ]  # fmt: skip
-    # at last the root's own sandbox, which is made anew when it breaks
+    # finally the root's own sandbox, which is created again after it breaks
     cells += [
         "import os\nos.path.lexists('data') and os.unlink('data')\nos.symlink('../home/.ssh/id_ed25519', 'data')\nos.kill(2, 9)\n!sleep 60",
         f"!{look}",
@@ -249,7 +249,7 @@ def test_what_a_cell_has_changed_changes_no_sandbox_of_a_child(rlm: Make, tmp_pa
     assert len(cells) == len(done.session.results)
     seen = [child.results for child in done.session.children]
     assert [] == [result for results in (*seen, done.session.results) for result in results if SECRET in result]
-    assert {".ssh"} == {path.name for path in home.iterdir()} - {".local"}, "there is the key that signs sessions"
+    assert {".ssh"} == {path.name for path in home.iterdir()} - {".local"}, "it contains the key that signs sessions"
     assert ["id_ed25519"] == [path.name for path in (home / ".ssh").iterdir()]
 
 
@@ -364,7 +364,7 @@ def test_nothing_is_left_when_the_run_is_killed(sandboxed: Make) -> None:
 
 
 def test_the_project_is_as_it_was_but_for_what_the_run_did(sandboxed: Make) -> None:
-    """What stands where nothing was, so that it can be covered, is gone: also that of a run that was killed."""
+    """Placeholders for protected paths are removed, also those of a killed run."""
     cells = ["open('made', 'w').close()\nopen('.git/commondir', 'w').write('../evil')", "!git status --short"]
     with Scripted(always(hang())) as server:
         command = sandboxed(server)
@@ -421,7 +421,7 @@ def test_what_guarded_files_hold_can_be_read(sandboxed: Make) -> None:
     assert "export A=1" == (done.cwd / ".envrc").read_text()
 
 
-# ---- everyday work
+# ---- normal work
 
 WORK = {
     "git": "!git status --short && echo new > file && git add file && git -c user.name=a -c user.email=a@b commit -qm one && git log --oneline | wc -l\nok = _exit_code == 0",
@@ -455,7 +455,7 @@ PATHS = re.compile(r"(?:^|[\s(`])(/[^\s()`:;,]+)", re.MULTILINE)
 
 
 def test_every_path_that_the_prompt_names_exists_in_the_sandbox(tmp_path: Path) -> None:
-    """In a folder of a repository whose root, and whose Python, lie in a home; with packages that do, too."""
+    """In a folder of a repository whose root, Python and packages are in a home."""
     home, repository, data = tmp_path / "home", tmp_path / "home/repository", tmp_path / "home/data"
     write(repository / ".git", "gitdir: elsewhere\n")
     for folder in (repository, home):
@@ -517,7 +517,7 @@ def test_with_sandbox_net_the_network_is_there_and_the_header_says_so(sandboxed:
 
 
 def test_pip_installs_over_the_network(sandboxed: Make) -> None:
-    """From the index that this machine is set up for, in a venv of the project's own, and for the agent."""
+    """From the index of this machine, into the project's own venv, and for the agent."""
     index = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "UV_INDEX"))}
     cell = (
         "!python3 -m venv v && v/bin/pip install -q six==1.17.0 && v/bin/python -c 'import six; print(six.__version__)'"
@@ -534,7 +534,7 @@ def test_pip_installs_over_the_network(sandboxed: Make) -> None:
     assert "Error" not in gone
 
 
-# ---- what is said, and what is refused
+# ---- what is reported, and what is refused
 
 
 def test_the_header_says_which_level_is_on(without_tools: Make) -> None:

@@ -1,4 +1,4 @@
-"""git in the sandbox: everyday work in each layout of a repository, and layouts that would open more than they should."""
+"""git in the sandbox: normal work in each layout of a repository, and layouts that would give access to too much."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def shell(script: str, cwd: Path, env: dict[str, str]) -> str:
 
 
 def sandboxed(rlm: Make, folder: Path, cells: list[str], **env: str) -> tuple[list[str], str, str]:
-    """What the cells said, stderr, and the system prompt, of a run in this folder."""
+    """A run in this folder: the results of its cells, stderr, and the system prompt."""
     with Scripted(*(call("bash", command=f"{IDENTITY}\n{cell}") for cell in cells), text("end")) as server:
         command = replace(rlm(server), environment={**rlm(server).environment, "RLM_SANDBOX": "bwrap"})
         process = subprocess.run(
@@ -58,7 +58,7 @@ LAYOUTS = {
 }  # fmt: skip
 
 
-# What a cell must not have changed: the names that it tried to make, and the content of the others.
+# What a cell must not have changed: names that it tried to create, and the content of the others.
 UNCHANGED = """
 d=$(git rev-parse --git-dir); c=$(git rev-parse --git-common-dir)
 cat $c/config; ls $c/hooks; ls -d $c/modules/* $c/worktrees/* || true; ls $c/remotes || true
@@ -75,7 +75,7 @@ mv $d $d.old; mv $c $c.old; test -d .git || { echo x > .git; mv .git old; }; exi
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_everyday_git_works_in_each_layout(rlm: Make, alone: Rlm, layout: str) -> None:
-    """It lies in the user's home, which is hidden in the sandbox but for what git needs."""
+    """The repository is in the user's home, which the sandbox hides, except for what git needs."""
     script, where = LAYOUTS[layout]
     home = Path(alone.env()["HOME"])
     shell(script, home, alone.env())
@@ -112,7 +112,7 @@ def test_a_run_in_a_project_commits_in_its_submodules_and_worktrees(rlm: Make, a
 
 
 def test_a_worktree_inside_its_bare_repository_can_be_read(rlm: Make, alone: Rlm) -> None:
-    """Its neighbours are in the same folder, and stay hidden."""
+    """The other worktrees are in the same folder, and stay hidden."""
     home = Path(alone.env()["HOME"])
     make = "git init -q a; git -C a commit -q --allow-empty -m x; git clone -q --bare a all; cd all"
     shell(f"{make}; git worktree add -q one; git worktree add -q two; touch two/private", home, alone.env())
@@ -122,7 +122,7 @@ def test_a_worktree_inside_its_bare_repository_can_be_read(rlm: Make, alone: Rlm
     assert "git can read but not commit in the sandbox here" in err
 
 
-# ---- what must not be opened
+# ---- folders that must stay hidden
 
 HOSTILE = {
     "a folder of secrets": "mkdir -p .ssh work; echo 'gitdir: ../.ssh' > work/.git",
@@ -170,11 +170,11 @@ def test_why_git_cannot_work_is_reported_to_the_user_and_to_the_model(rlm: Make,
     assert 1 == prompt.count(why)
 
 
-# ---- what the configuration names
+# ---- files that the configuration names
 
 
 def test_what_the_configuration_names_in_the_project_cannot_be_changed(rlm: Make, alone: Rlm) -> None:
-    """Of the repository and of the user; what is there, and what is not."""
+    """In the configuration of the repository and of the user; existing files and missing ones."""
     home = Path(alone.env()["HOME"])
     (home / ".gitconfig").write_text('[core]\nattributesFile = ~/x\n[merge "m"]\ndriver = ./tools/merge %A\n')
     preparation = "mkdir -p .husky/_ tools; touch .husky/_/pre-push shared tools/fs; chmod +x tools/fs"

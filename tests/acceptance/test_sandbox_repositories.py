@@ -1,4 +1,4 @@
-"""Repositories that a run in the sandbox makes or changes: what would run a program is told, and made harmless."""
+"""Repositories that a sandboxed run creates or changes: what would run a program is reported, and made harmless."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Make = Callable[[Scripted], Rlm]
 
 
 def script(attack: RepositoryAttack, marks: Path, body: str) -> str:
-    """In the folder of the attack; what fails in it, fails alone."""
+    """Run the script in the attack's folder. An attack that fails affects no other."""
     mark = marks / attack.name
     program = f"mkdir -p {attack.name}; cd {attack.name}; MARK={mark}; E=$PWD/e; printf '#!/bin/sh\\ntouch {mark}\\n' > $E; chmod +x $E"
     return f"{PREAMBLE}\n( {program}\n{body}\n) </dev/null"
 
 
 def outside(command: Rlm, cwd: Path, scripts: Iterable[str]) -> str:
-    """What the user's own shell does."""
+    """Run these scripts as the user does, outside of the sandbox."""
     return subprocess.run(
         ["bash", "-c", "\n".join(scripts)], cwd=cwd, env=command.env(), capture_output=True, check=False, timeout=120
     ).stderr.decode()
@@ -89,7 +89,7 @@ cd old && git commit -qam more && git checkout -q -b other && git stash list && 
 
 
 def test_repositories_that_run_nothing_stay_as_they_are(rlm: Make) -> None:
-    """Also what a user's own repository ran before the run: it is not the run's."""
+    """Also programs that a user's own repository ran before the run, because they do not come from it."""
     old = (
         "repository old; git -C old config core.fsmonitor false; git -C old config alias.x '!ls'; "
         "printf '#!/bin/sh\\nexit 0\\n' > old/.git/hooks/pre-commit; chmod +x old/.git/hooks/pre-commit"
@@ -153,7 +153,7 @@ def test_what_a_killed_run_has_left_is_reported_by_the_next(rlm: Make) -> None:
     assert [] == list(Path(command.env()["HOME"]).rglob("repositories-*"))
 
 
-# ---- what cannot be tried by running it, each as the host finds it
+# ---- attacks that a test cannot run: each must be found by the host
 
 FOUND = {
     "BISECT_NAMES": "git init -q r; echo '$(x)' > r/.git/BISECT_NAMES",

@@ -1,4 +1,4 @@
-"""`rlm.run` and `rlm.stream` in a program of one's own."""
+"""`rlm.run` and `rlm.stream` in a user's program."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_leaving_the_stream_cancels_the_run(rlm: Make) -> None:
 
 
 def test_a_loop_that_is_left_as_the_program_ends_stops_what_runs(rlm: Make) -> None:
-    """The end of `asyncio.run` cancels all tasks at once; kernels are ended all the same, and nothing is said."""
+    """The end of `asyncio.run` cancels all tasks at once; kernels must end all the same, without messages."""
     program = (
         "import asyncio, rlm\n"
         "async def one():\n"
@@ -92,7 +92,7 @@ def test_a_failed_run_raises_from_the_one_tree_of_errors(alone: Rlm) -> None:
 
 
 def refused(command: Rlm, *arguments: str) -> list[str]:
-    """What a program reads when it calls so."""
+    """The error that a program gets for this call."""
     program = "import asyncio, rlm\n"
     for words in arguments:
         program += (
@@ -263,7 +263,7 @@ def test_an_error_carries_the_session_and_its_usage_and_the_last_record_of_a_str
         nowhere = rlm_command("--json", "go", RLM_BASE_URL="ftp://nowhere").lines[-1]
     assert "" == done.stderr
     *reported, never = [json.loads(line) for line in done.stdout.splitlines()]
-    assert nowhere == {**never, "ts": nowhere["ts"]}, "no session"
+    assert nowhere == {**never, "ts": nowhere["ts"]}, "there is no session"
     for (name, code, _), streamed, ran in zip(kinds.values(), reported[::2], reported[1::2], strict=True):
         kind, words, folder, prompt, last = streamed
         assert (kind, prompt, folder) == (name, 100, last["session_dir"])

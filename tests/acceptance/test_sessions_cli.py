@@ -1,4 +1,4 @@
-"""behaviour.md, Sessions: ls, show and resume through the real command."""
+"""behaviour.md, Sessions: ls, show and resume, with the real command."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_resume_goes_on_exactly_and_says_that_the_kernel_is_fresh(rlm: Make) -> 
     answer, resumed = after[len(before) :]
     assert ("assistant", "first") == (answer["role"], answer["content"])
     note, task = resumed["content"].split("\n\n")
-    assert ("user", "and now?") == (resumed["role"], task), "one message: strict templates take no two"
+    assert ("user", "and now?") == (resumed["role"], task), "joined to one message: strict templates do not accept two"
     assert "fresh" in note
     assert "value" in note
     assert 1 == len(done.sessions)
@@ -102,7 +102,7 @@ def test_resume_by_id_by_text_and_with_both(rlm: Make) -> None:
 
 
 def newest(server: Scripted) -> str:
-    """What a resumed session was given, without the note on the kernel that stands before it."""
+    """What the resumed session added, without the note about the kernel before it."""
     note, task = server.requests[-1].last.split("\n\n")
     assert note.startswith("This session was resumed. The kernel is fresh")
     return task
@@ -170,8 +170,8 @@ def test_replay_runs_the_cells_again_and_shows_where_results_differ(rlm: Make) -
         done = command("resume", "--replay", "and now?")
     assert 0 == done.code
     assert "fresh kernel; 3 cells run again; other results: 2" in done.err
-    assert "  [5] ipython  value" in done.err, "turn numbers go on"
-    assert 1 == done.err.count("now has another result"), "the process id alone has changed"
+    assert "  [5] ipython  value" in done.err, "turn numbers continue"
+    assert 1 == done.err.count("now has another result"), "only the process id has changed"
     note = next(m["content"] for m in server.requests[-1].messages if "run again" in str(m["content"]))
     assert ": 2." in note
     assert "5" == done.session.results[-1].strip()
@@ -179,7 +179,7 @@ def test_replay_runs_the_cells_again_and_shows_where_results_differ(rlm: Make) -
 
 
 def test_a_checkpoint_brings_the_variables_back_and_says_which_could_not_be_saved(rlm: Make) -> None:
-    """Of the user's names, also where one is bound to something else than what the kernel had given it."""
+    """Only the user's variables; also if one replaces a name of the kernel."""
     cells = (
         "import threading, collections\nvalue = {'a': [1]}\ndef double(x): return 2 * x\nlock = threading.Lock()",
         "n = len(context)\nawait say('used')\nimport asyncio, rlm\nIn, Out, exit",
@@ -240,7 +240,7 @@ def test_export_writes_each_format_to_stdout_or_a_file(rlm: Make) -> None:
         .splitlines()
     )
     (asked,) = (m["tool_calls"][0]["function"] for m in json.loads(line)["messages"] if m.get("tool_calls"))
-    assert {"code": "print('in the cell')"} == asked["arguments"], "as chat templates want it"
+    assert {"code": "print('in the cell')"} == asked["arguments"], "the format of chat templates"
     verbatim = json.loads(command("export", "--format", "chat", "--arguments", "text").out)["messages"]
     received = [{name: value for name, value in m.items() if name != "weight"} for m in verbatim]
     assert server.requests[-1].messages == received[:-1]

@@ -1,6 +1,6 @@
 """Every setting of the table in `rlm.config` has its effect, as a flag and as a variable.
 
-Settings that do not disturb each other share a scenario. A scenario is run three times: without its settings, with all
+Settings that do not affect each other share a scenario. A scenario is run three times: without its settings, with all
 of them as flags, and with all of them as variables.
 """
 
@@ -61,7 +61,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """With `value`, what is `seen` is `changed`; else it is `usual`. In a value `{url}` is the server's."""
+    """With `value`, the result of `seen` is `changed`; otherwise `usual`. In a value, `{url}` is the server's URL."""
 
     value: str
     seen: Callable[[Run], object]
@@ -70,13 +70,13 @@ class Effect:
 
 
 def switched(seen: Callable[[Run], object]) -> Effect:
-    """Of a switch: what is seen is true only if it is on."""
+    """The effect of a switch: the result of `seen` is true only if the switch is on."""
     return Effect("on", lambda run: bool(seen(run)), usual=False, changed=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`script` is told whether the settings are given. `words` and `files` are there in each of the three runs."""
+    """`script` gets whether the settings are used. `words` and `files` are the same in all three runs."""
 
     script: Callable[[bool], Script]
     effects: Mapping[str, Effect]
@@ -197,7 +197,7 @@ UNPRICED = Scenario(
     {"max_cost": Effect("1", lambda run: run.done.code, 0, 2)},
     words=("--tools", ""),
 )
-COUNTING = Scenario(  # each answer has 60 new tokens of the prompt, and ten of the completion
+COUNTING = Scenario(  # each answer has 60 new prompt tokens, and ten completion tokens
     scripted(*[bash("echo one")] * 3, text("the answer")),
     {"max_total_tokens": Effect("100", lambda run: len(run.server.requests), 4, 3)},
     words=("--tools", "bash"),
@@ -222,7 +222,7 @@ await asyncio.gather(*(rlm.run(task, tools=()) for task in ("one", "other")), re
 
 
 def below(cell: str) -> Callable[[bool], Script]:
-    """The root runs the cell; those below it answer at once."""
+    """The root runs the cell; its children answer at once."""
 
     def script(request: Request) -> Answer:
         return call("ipython", code=cell) if request.depth == request.turn == 0 else text("done")
@@ -247,7 +247,7 @@ FEW_AGENTS = Scenario(
 
 
 def side_by_side(is_set: bool) -> Script:
-    """The first child is answered when the other has asked, too; where that must not be, after a while."""
+    """The first child is answered when both have asked. If both must not ask at once, it is answered after a pause."""
     asked: list[Request] = []
     alone: list[bool] = []
 
@@ -278,8 +278,9 @@ FAN_OUT = "import asyncio\nlen(await asyncio.gather(*(rlm.run(str(n), tools=()) 
 
 
 def first_ahead(is_set: bool) -> Script:
-    """Children are answered when all have asked, or three if the others wait for an answer to those. They are told
-    whether that was before they asked."""
+    """Children are answered when all have asked, or only three if the others wait for them. Each answer tells whether
+    the request came before the first answer.
+    """
     asked: list[Request] = []
     answered: list[bool] = []
 
@@ -327,7 +328,7 @@ git init -q nested && git -C nested config core.fsmonitor 'touch pwned'"""
 
 
 def kilobytes(megabytes: int) -> int:
-    """As `ulimit` counts them."""
+    """The number that `ulimit` prints."""
     return megabytes * 1_000_000 // 1024
 
 

@@ -1,4 +1,4 @@
-"""What a front end does beside an agent's tasks: the user's cells, words in between, edits, another model, `confirm`."""
+"""Actions of a front end beside an agent's tasks: the user's cells, messages, edits, another model, `confirm`."""
 
 from __future__ import annotations
 
@@ -79,11 +79,11 @@ def test_the_user_and_the_agent_share_a_kernel_and_a_conversation(rlm: Make) -> 
     assert "The user ran this cell in your kernel:\n```python\nx = 41\n```" in first.last
     assert "[interrupted by the user]" in first.last
     assert "secret" not in first.last
-    assert first.last.endswith("first"), "one message, for templates that take no two of the user"
-    assert second.last == "42\n\n\nand be quick", "as the user's words, joined to the result"
+    assert first.last.endswith("first"), "one message, because some templates refuse two user messages in a row"
+    assert second.last == "42\n\n\nand be quick", "a message of the user, joined to the result"
     assert third.last == "Not run: the user did not allow it: I said so\n\nand be quick"
     assert "42" not in str(fourth.messages), "the turn is hidden"
-    assert "quick" in str(fourth.messages), "what the user said is not"
+    assert "quick" in str(fourth.messages), "the user's messages are not"
     assert (fourth.body["model"], fourth.last) == ("other", "second")
     assert fifth.messages == [*fourth.messages[:-1], {"role": "user", "content": "third"}]
     session = command("ls").session

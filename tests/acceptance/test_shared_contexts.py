@@ -1,4 +1,4 @@
-"""docs/recursion.md: data is shared, not copied."""
+"""docs/recursion.md: data is shared instead of copied."""
 
 from __future__ import annotations
 
@@ -74,8 +74,10 @@ def test_large_data_is_stored_once_in_a_file_that_sub_agents_map(rlm: Make, sand
         done = rlm(server)("go", RLM_MAX_DEPTH="1", RLM_SANDBOX=sandbox)
     shared, changed, in_bytes, small, large, by_command, missing = done.session.results[0].splitlines()
     assert shared.startswith("True ({'")
-    assert shared.endswith("b'\\x00\\x00\\x00', 4000000, {'rw-p'})"), "nobody sees what another one has written"
-    assert changed == "True b'\\x00\\x01\\x00' b'\\x00\\x01\\x02' b'\\x00\\x01\\x02'", "each gets it as it was then"
+    assert shared.endswith("b'\\x00\\x00\\x00', 4000000, {'rw-p'})"), "changes of one agent are invisible to the others"
+    assert changed == "True b'\\x00\\x01\\x00' b'\\x00\\x01\\x02' b'\\x00\\x01\\x02'", (
+        "each agent gets the value as it was then"
+    )
     assert in_bytes == "('MappedBytes', (b'aba', 98, 2000000, 5, 1000000, True, 'ab'), True, 'x')"
     assert small == "['str', 3, 'fe', -1, 0]"
     assert large == "['LazyText', 14000000, 'é line', 9, 2000000]"

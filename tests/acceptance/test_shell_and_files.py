@@ -1,4 +1,4 @@
-"""behaviour.md, The model's tools: bash and edit, through the real command."""
+"""behaviour.md, The model's tools: bash and edit, with the real command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Make = Callable[[Scripted], Rlm]
 
 
 def play(rlm: Make, name: str, *wanted: dict[str, Any], **env: str) -> Done:
-    """A run with this tool alone, a turn for each of these calls, that ends well and leaves no process."""
+    """A run with only this tool, and one turn for each of these calls. It ends with an answer, and leaves no process."""
     with Scripted(*(call(name, **arguments) for arguments in wanted), text("end")) as server:
         command = rlm(server)
         done = command("go", RLM_TOOLS=name, **env)
@@ -47,7 +47,7 @@ COMMANDS = {
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the model gets for each of `COMMANDS`."""
+    """The result of each of `COMMANDS`."""
     folder = tmp_path_factory.mktemp("commands")
     commands = [{"command": command} for command, _ in COMMANDS.values()]
     done = play(lambda server: Rlm(folder, {"RLM_BASE_URL": server.url}), "bash", *commands)
@@ -101,7 +101,7 @@ def edit(rlm: Make, *edits: tuple[str, str, str]) -> list[str]:
 
 @pytest.fixture
 def cwd(tmp_path: Path) -> Path:
-    """Where the command will work."""
+    """The working directory of the command."""
     return Rlm(tmp_path).cwd
 
 
@@ -132,9 +132,9 @@ def test_bytes_outside_the_match_mode_and_link_stay(rlm: Make, cwd: Path) -> Non
     (cwd / "link.txt").symlink_to("real.txt")
     before = real.stat()
     refused, _ = edit(rlm, ("link.txt", "one\ntwo", "1\n2\n2½"), ("link.txt", "one\ntwo", "1\n2\n2.5"))
-    assert "new_str is not ASCII" in refused, "the file does not say how it would write it"
+    assert "new_str is not ASCII" in refused, "the file does not show how this character would be encoded"
     assert b"\xff\xfe 1\r\n2\r\n2.5\r\nthr\x80ee" == real.read_bytes()
     assert (cwd / "link.txt").is_symlink()
     assert 0o741 == stat.S_IMODE(real.stat().st_mode)
-    assert before.st_ino != real.stat().st_ino, "it was replaced as a whole"
-    assert {"real.txt", "link.txt", ".rlm"} == {path.name for path in cwd.iterdir()}, "nothing else is left"
+    assert before.st_ino != real.stat().st_ino, "the file was replaced as a whole"
+    assert {"real.txt", "link.txt", ".rlm"} == {path.name for path in cwd.iterdir()}, "no other file is left"

@@ -1,4 +1,4 @@
-"""behaviour.md, Ctrl-C and other signals: how a run is stopped from outside, and that nothing of it is left, ever."""
+"""behaviour.md, Ctrl-C and other signals: how a run is stopped from outside. Nothing of it may be left."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ DAEMON = (
 
 @pytest.fixture
 def temporary() -> Iterator[Path]:
-    """What the command has as TMPDIR."""
+    """The TMPDIR of the command."""
     with scratch() as folder:
         yield folder
 
 
 def start(command: Rlm, *words: str, **env: str) -> subprocess.Popen[bytes]:
-    """Start it with signals as a shell has them: whoever started these tests may have had some ignored."""
+    """Start it with a shell's signal handling, because the tests themselves may ignore some signals."""
     return subprocess.Popen(
         ["env", "--default-signal=INT,HUP", str(COMMAND), *words],
         cwd=command.cwd,
@@ -54,7 +54,7 @@ def start(command: Rlm, *words: str, **env: str) -> subprocess.Popen[bytes]:
 
 
 def records_until(process: subprocess.Popen[bytes], *wanted: str) -> list[Json]:
-    """Read the lines of `--json` until each of these has been printed by some cell."""
+    """Read the lines of `--json` until cells have printed each of these texts."""
     missing, seen = set(wanted), []
     assert process.stdout is not None
     while missing:
@@ -78,7 +78,7 @@ SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_a_signal_ends_the_run_in_order(rlm: Make, temporary: Path, number: signal.Signals, code: int) -> None:
-    """Cell interrupted, journal closed, the resume line printed, and nothing left."""
+    """The cell is interrupted, the journal closed, the resume line printed, and nothing is left."""
     turn = calls(("ipython", {"code": BUSY}), ("ipython", {"code": "2"}), content="Let me look.")
     with Scripted(turn) as server:
         command = rlm(server)
@@ -122,9 +122,9 @@ def test_ctrl_c_ends_a_command_and_what_it_started(rlm: Make, temporary: Path) -
 
 
 def test_ctrl_c_cancels_the_children(rlm: Make, temporary: Path) -> None:
-    """Each in a cell of its own, and their parent in one that waits for them. Of the queue, see test_tree_limits."""
+    """Each child has a cell, and their parent a cell that waits for them. test_tree_limits.py tests the queue."""
     cell = "import asyncio\nawait asyncio.gather(*(rlm.run(str(n)) for n in range(20)))"
-    numbers = itertools.count()  # which of the twenty come first is not said
+    numbers = itertools.count()  # any of the twenty may come first
 
     def script(request: Request) -> Answer:
         if not request.depth:
@@ -182,7 +182,7 @@ def test_pressing_many_times_still_ends_the_run_in_order(
 
 
 def test_a_run_that_nobody_may_hang_up_goes_on(rlm: Make) -> None:
-    """As under nohup."""
+    """As with nohup."""
     with Scripted(
         call("ipython", code="print('in it', flush=True)\nimport time\ntime.sleep(1)"), text("end")
     ) as server:
@@ -205,7 +205,7 @@ def test_a_run_that_nobody_may_hang_up_goes_on(rlm: Make) -> None:
 
 
 def test_a_killed_command_leaves_no_kernel_no_child_and_no_folder(rlm: Make, temporary: Path) -> None:
-    """With kernels of children that are busy, and daemons that cells have started."""
+    """With kernels of busy children, and daemons that cells have started."""
     cell = f"{DAEMON}\nimport asyncio\nawait asyncio.gather(*(rlm.run(str(n)) for n in range(2)))"
 
     def script(request: Request) -> Answer:
@@ -261,7 +261,7 @@ HIDDEN = [
 
 @pytest.mark.parametrize("ending", ENDS)
 def test_nothing_is_left_after(rlm: Make, temporary: Path, ending: str) -> None:
-    """Not even the daemons that cells and commands have started."""
+    """Not even daemons that cells and commands have started."""
     answer, code = ENDS[ending]
     daemon = "\n".join(["setsid sleep 1000 >/dev/null 2>&1 & (sleep 1000 &) ; echo on", *HIDDEN])
     hidden = f"import subprocess\nsubprocess.run({daemon!r}, shell=True, env={{}}, start_new_session=True)"
@@ -280,11 +280,11 @@ def test_nothing_is_left_after(rlm: Make, temporary: Path, ending: str) -> None:
         done = command("go", TMPDIR=str(temporary), RLM_TOOLS="ipython,bash")
     nothing_left(command, temporary)
     assert code == done.code
-    assert 8 <= len(there), "they go on between cells"
+    assert 8 <= len(there), "they continue between cells"
 
 
 def test_what_a_command_has_left_running_is_no_zombie_once_it_has_ended(rlm: Make) -> None:
-    """It has become a child of the `rlm` command then, which waits for it when the next command has ended."""
+    """It then is a child of the `rlm` command, which reaps it when the next command has ended."""
     until_it_is_over = "until grep -q 'State:.Z' /proc/$(cat pid)/status; do sleep 0.01; done; echo it is over"
     there = []
 
@@ -303,7 +303,7 @@ def test_what_a_command_has_left_running_is_no_zombie_once_it_has_ended(rlm: Mak
 
 
 def test_kernels_and_children_inherit_no_stream_of_ours(rlm: Make) -> None:
-    """Neither the zygote nor a kernel nor a command holds the pipes that our own streams are."""
+    """Neither the zygote nor a kernel nor a command holds the pipes of rlm's own streams."""
     cell = (
         "import os, pathlib\n"
         "def links(pid):\n    return sorted({os.readlink(f) for f in pathlib.Path(f'/proc/{pid}/fd').iterdir() if f.is_symlink()})\n"
@@ -326,7 +326,7 @@ def test_kernels_and_children_inherit_no_stream_of_ours(rlm: Make) -> None:
 
 
 def test_three_hundred_megabytes_printed_cost_the_host_less_than_sixty(rlm: Make) -> None:
-    """Measured by the kernel of the system: VmHWM is the most that the process ever had."""
+    """Measured by the operating system: VmHWM is the peak memory of a process."""
     peaks: list[int] = []
 
     def script(request: Request) -> Answer:
@@ -346,7 +346,7 @@ def test_three_hundred_megabytes_printed_cost_the_host_less_than_sixty(rlm: Make
 
 
 def peak(process: psutil.Process) -> int:
-    """Bytes."""
+    """The peak memory in bytes."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024

@@ -1,4 +1,4 @@
-"""A fan-out of 50 while kernels are killed and children cancelled: whatever happens, every account is true."""
+"""A fan-out of 50 while kernels are killed and children cancelled: all outcomes are reported correctly."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_every_run_ends_with_a_true_account(rlm: Callable[[Scripted], Rlm], seed
 
 
 def _kill_kernels(host: int, dice: random.Random, wanted: int, over: Callable[[], bool]) -> set[int]:
-    """Kill `wanted` kernels of children at random, as they come. Returns their process ids."""
+    """Kill `wanted` random kernels of children, one at a time. Return their process ids."""
     killed: set[int] = set()
     root: int | None = None
     while len(killed) < wanted and not over():
@@ -75,23 +75,23 @@ def _kill_kernels(host: int, dice: random.Random, wanted: int, over: Callable[[]
 
 
 def _is_kernel(process: psutil.Process, host: int) -> bool:
-    """A process that a zygote forked: it is no child of the host itself."""
+    """Whether a zygote forked it: then it is not a child of the host itself."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return "rlm.inside" in " ".join(process.cmdline()) and process.ppid() != host
     return False
 
 
 def _check_outcomes(root: Session) -> None:
-    """What the cell saw of each child is what the child's own folder says."""
+    """The outcome of each child in the cell is the same as in the child's own folder."""
     reported = dict(enumerate(json.loads(root.results[0])))
     found = {int(child.meta["prompt_preview"].removeprefix("child ")): child.meta for child in root.children}
-    assert (50, len(root.children)) == (len(reported), len(found)), "each has a folder of its own"
+    assert (50, len(root.children)) == (len(reported), len(found)), "each child has a separate folder"
     for number, outcome in reported.items():
         if outcome == "CancelledError":
             assert number in CANCELLED
-            # It may have ended, well or not, just before its await was cancelled; or it had not begun.
+            # It may have ended, with or without success, just before its await was cancelled; or not have begun.
             assert number not in found or found[number]["status"] in {"cancelled", "done", "error"}
-        elif outcome == "AgentError":  # its kernel was killed while it started, and so was the second
+        elif outcome == "AgentError":  # its kernel was killed while it started, and so was the second one
             assert "error" == found[number]["status"]
         else:
             assert outcome in {"through", "died"}
@@ -105,4 +105,4 @@ def _check_child(child: Session, killed: set[int]) -> None:
         if "the kernel died" in result:
             assert "SIGKILL" in result
             if begun := re.match(r"kernel (\d+)\n", result):
-                assert int(begun[1]) in killed, "a kernel that nobody killed did not die"
+                assert int(begun[1]) in killed, "a kernel that was not killed must not die"

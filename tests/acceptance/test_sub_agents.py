@@ -19,7 +19,7 @@ BEGUN = (
 
 
 def tree(cells: list[str], child: Script) -> Script:
-    """A root that runs these cells and then says `end`, and children that follow `child`."""
+    """A root that runs these cells and then answers `end`; children follow the script `child`."""
 
     def script(request: Request) -> Answer:
         if request.depth > 0:
@@ -207,7 +207,7 @@ def test_a_relative_cwd_is_relative_to_the_cells(rlm: Make) -> None:
 
 
 def test_a_forged_request_can_set_no_more_than_an_honest_one(rlm: Make) -> None:
-    """A cell knows its socket and its token, and need not use our client."""
+    """A cell knows its socket and token, and need not use rlm's client."""
     cell = (
         "import json, os, socket\n"
         "path, _, token = os.environ['RLM_BROKER'].rpartition(':')\n"
@@ -400,4 +400,4 @@ def test_a_child_without_a_cell_has_no_kernel(rlm: Make) -> None:
         rlm_command = rlm(server)
         assert 0 == rlm_command("go", RLM_MAX_DEPTH="1").code
     (commands,) = seen
-    assert 2 == sum("rlm.inside" in command for command in commands), "the zygote and the root's kernel alone"
+    assert 2 == sum("rlm.inside" in command for command in commands), "only the zygote and the root's kernel"

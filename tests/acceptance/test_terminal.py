@@ -20,7 +20,7 @@ Open = Callable[..., Terminal]
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Open]:
-    """Opens a terminal in which `rlm WORDS` runs."""
+    """A function that opens a terminal with `rlm WORDS`."""
     opened: list[Terminal] = []
 
     def open_(rlm: Rlm, *words: str, **env: str) -> Terminal:
@@ -34,7 +34,7 @@ def terminal(tmp_path: Path) -> Iterator[Open]:
 
 
 def test_a_run_as_its_user_sees_it(rlm: Make, terminal: Open) -> None:
-    """Nothing of what a model or a program prints moves the cursor, and the answer stands on lines of its own."""
+    """Output of a model or a program cannot move the cursor, and the answer has its own lines."""
     hostile = "print('\\x1b]0;owned\\x07\\x1b[2Jcleared')"
     with Scripted(
         calls(("ipython", {"code": hostile})), call("ipython", code="1/0"), text("for\x1b[2Jty-**two**")
@@ -45,15 +45,17 @@ def test_a_run_as_its_user_sees_it(rlm: Make, terminal: Open) -> None:
     law.check(session, server)
     id = session.meta["session_id"]
     assert seen[0].startswith(f"rlm · scripted · sandbox off · ipython, summarize · session {id} ·")
-    seen = seen[next(at for at, line in enumerate(seen) if "[1]" in line) - 1 :]  # the path may take a line of its own
+    seen = seen[next(at for at, line in enumerate(seen) if "[1]" in line) - 1 :]  # the path may be on a separate line
     assert "[1] ipython  print(" in seen[1]
     assert "✓" in seen[1]
     assert "[2] ipython  1/0  ZeroDivisionError: division by zero" in seen[2]
     assert "✗" in seen[2]
     footer = rf"3 turns · 1 agent · 300 in \(120 cached\) / 30 out · [\d.]+ m?s · rlm resume {id[:4]}"
-    assert ["", "forty-two", "", "over 0"] == [*seen[3:6], seen[7]], "the answer is set off, and its Markdown shown"
+    assert ["", "forty-two", "", "over 0"] == [*seen[3:6], seen[7]], (
+        "there is an empty line before the answer, and its Markdown is rendered"
+    )
     assert re.fullmatch(footer, seen[6])
-    assert all(request.streamed for request in server.requests), "somebody sees the text as it comes"
+    assert all(request.streamed for request in server.requests), "the text is streamed, because the user can see it"
 
 
 def test_a_partial_answer_is_marked_above_it(rlm: Make, terminal: Open) -> None:
@@ -64,7 +66,7 @@ def test_a_partial_answer_is_marked_above_it(rlm: Make, terminal: Open) -> None:
 
 
 def test_the_live_tree_shows_what_runs_and_ctrl_c_ends_it(rlm: Make, terminal: Open) -> None:
-    """One of the children is in the queue. What is typed meanwhile tears no row, and is there when the run has ended."""
+    """One of the children is queued. Keys that are typed meanwhile break no row, and are there afterwards."""
     cell = "import asyncio\nawait asyncio.gather(*(rlm.run(f'child {n}') for n in range(3)))"
 
     def script(request: Request) -> Answer:
@@ -103,4 +105,4 @@ def test_a_text_is_seen_while_it_streams(without_tools: Make, terminal: Open) ->
         screen = terminal(without_tools(server), "go")
         screen.see("These words come")
         seen = screen.see("over 0", "Done.")
-    assert 1 == sum("These words come" in line for line in seen), "the answer replaces what was streamed"
+    assert 1 == sum("These words come" in line for line in seen), "the answer replaces the streamed text"

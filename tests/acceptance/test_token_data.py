@@ -1,4 +1,4 @@
-"""A run for trainers: what the server says of single tokens is in the journal and in the exports, of each agent."""
+"""A run for trainers: the journal and the exports contain the server's data about single tokens, for each agent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHILD = "import rlm; print(await rlm.run('child'))"
 
 
 def vllm(request: Request) -> Answer:
-    """As it answers where return_token_ids and logprobs are asked for."""
+    """The answer of vLLM if return_token_ids and logprobs are requested."""
     calls = [] if request.depth or request.turn else [tool_call("ipython", {"code": CHILD}, id="call_a")]
     ids = [request.depth + 1, request.turn + 10, 5]
     entries: list[dict[str, Any]] = [

@@ -1,4 +1,4 @@
-"""behaviour.md, The model's tools: what a model gets for what it asks. See test_shell_and_files.py for bash and edit."""
+"""behaviour.md, The model's tools: the results of its calls. test_shell_and_files.py has bash and edit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PICTURE = f"from IPython.display import Image, display\nimport base64\ndisplay(I
 
 
 def play(rlm: Make, *answers: Answer, **env: str) -> tuple[Done, Scripted]:
-    """A run of these answers that ends well, and whose journal obeys the law."""
+    """A run with these answers that ends with an answer, and whose journal obeys the law."""
     with Scripted(*answers, text("end")) as server:
         done = rlm(server)("go", **env)
     assert (0, "end\n") == (done.code, done.out), done.err
@@ -33,7 +33,7 @@ def play(rlm: Make, *answers: Answer, **env: str) -> tuple[Done, Scripted]:
 
 
 def cells(rlm: Make, *codes: str, **env: str) -> list[str]:
-    """What the model gets for these cells, each in a turn of its own."""
+    """The results of these cells, each in a separate turn."""
     done, _ = play(rlm, *(call("ipython", code=code) for code in codes), **env)
     return done.session.results
 
@@ -82,7 +82,7 @@ SHOWN = {
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the model gets for each of `SHOWN`, in one kernel."""
+    """The result of each of `SHOWN`, in one kernel."""
     folder = tmp_path_factory.mktemp("shown")
     with Scripted(*(call("ipython", code=code) for code, _ in SHOWN.values()), text("end")) as server:
         done = Rlm(folder, {"RLM_BASE_URL": server.url, "RLM_MAX_TURNS": "99"})("go")
@@ -119,7 +119,7 @@ def test_the_journal_says_which_calls_failed(rlm: Make) -> None:
 
 
 def test_late_output_of_a_thread_is_put_before_the_next_result(rlm: Make, tmp_path: Path) -> None:
-    """The thread is let go when the cell has ended, and the next cell comes when it has printed."""
+    """The thread may print when the cell has ended; the next cell comes when it has printed."""
     go, gone = tmp_path / "go", tmp_path / "gone"
     cell = (
         "import threading, time, pathlib\ndef late():\n"
@@ -212,7 +212,7 @@ DEATHS = [
 
 
 def test_a_kernel_that_dies_is_reported_with_the_reason_and_a_fresh_one_is_ready(rlm: Make, tmp_path: Path) -> None:
-    """And the cell is never replayed."""
+    """The cell is never run again."""
     ran = tmp_path / "ran"
     note = f"open('{ran}', 'a').write('x')\nprint('last words')\n"
     results = cells(rlm, *(code for death, _ in DEATHS for code in ("name = 1", note + death)), "name")
@@ -220,13 +220,13 @@ def test_a_kernel_that_dies_is_reported_with_the_reason_and_a_fresh_one_is_ready
         assert result.startswith("last words\n"), death
         assert reason in result
         assert "A fresh kernel is ready. Lost: name" in result
-    assert ["[no output]"] * len(DEATHS) == results[:-1:2], "the next cell finds a kernel"
+    assert ["[no output]"] * len(DEATHS) == results[:-1:2], "the next cell has a kernel"
     assert "NameError" in results[-1]
     assert "x" * len(DEATHS) == ran.read_text()
 
 
 def test_all_that_a_cell_printed_before_its_kernel_died_is_there(rlm: Make) -> None:
-    """Be it ever so shortly before, and though what sends it dies with the kernel."""
+    """Also directly before, although the thread that sends the output dies with the kernel."""
     lines = "".join(f"{n}\n" for n in range(2_000))
     deaths = ["os._exit(3)", "os.kill(os.getpid(), 9)"]
     results = cells(rlm, *(f"import os\nfor n in range(2_000): print(n)\n{death}" for death in deaths))
@@ -294,7 +294,7 @@ def test_above_ten_million_characters_it_is_head_and_tail_whatever_the_setting(r
 
 
 def test_what_is_kept_of_a_run_takes_a_bounded_part_of_the_disk(rlm: Make) -> None:
-    """Also without a sandbox, whichever tool it comes from."""
+    """Also without a sandbox, and for every tool."""
     picture = "from IPython.display import display\ndisplay({'image/png': 'A' * 1_600_000}, raw=True)"
     done, _ = play(
         rlm,
@@ -392,8 +392,8 @@ def test_without_ipython_no_kernel_is_started(rlm: Make, tools: str) -> None:
 
 
 def test_several_calls_in_a_turn_run_in_order_and_each_gets_its_result(rlm: Make) -> None:
-    """Calls without ids, or with the same, are kept apart. A message goes back as it came: with its reasoning, and with
-    no text beside the call.
+    """Calls without ids, or with equal ones, are distinguished. A message is sent back unchanged: with its reasoning,
+    and without text beside the call.
     """
     three = (("ipython", {"code": f"n = {code}; n"}) for code in ("1", "n + 1", "n + 1"))
     turn = calls(*three, content=None, reasoning_content="hm", vendor={"a": [1]})
@@ -405,7 +405,7 @@ def test_several_calls_in_a_turn_run_in_order_and_each_gets_its_result(rlm: Make
     asked, *answered = server.requests[1].messages[2:]
     assert [wanted["id"] for wanted in asked["tool_calls"]] == [message["tool_call_id"] for message in answered]
     assert ("hm", None) == (asked["reasoning_content"], asked["content"])
-    if not BY_RESPONSES:  # whose items have no such field; that all of an item goes back is the server's to say
+    if not BY_RESPONSES:  # its items have no such field; the server checks that all of an item is sent back
         assert {"a": [1]} == asked["vendor"]
     for turn_of_two in [m for m in server.requests[-1].messages if m["role"] == "assistant"][1:]:
         assert 2 == len({wanted["id"] for wanted in turn_of_two["tool_calls"]})

@@ -1,4 +1,4 @@
-"""`rlm export --format chat` in the hands of those it is made for: chat templates, and the package `datasets`."""
+"""`rlm export --format chat` with the programs that read it: chat templates, and the package `datasets`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def row(cwd: Path, *events: Event, arguments: Arguments = Arguments.MAPPING) -> 
 
 
 def rendered(template: Template, line: dict[str, Any]) -> str:
-    """`tools` as trl reads them; an exception is reported by its name."""
+    """The rendered line, with `tools` as trl reads them; for an exception its name."""
     values = {"messages": line["messages"], "tools": json.loads(line["tools"])}
     try:
         return template.render(bos_token="<s>", eos_token="</s>", add_generation_prompt=False, **values)
@@ -43,7 +43,7 @@ def rendered(template: Template, line: dict[str, Any]) -> str:
 
 
 def shows_the_call(text: str) -> bool:
-    """As code or in JSON, but not as JSON in JSON."""
+    """Whether the call is rendered as code or JSON, and not as JSON in a JSON string."""
     return CODE in text or json.dumps(CODE, ensure_ascii=False)[1:-1] in text
 
 
@@ -55,7 +55,7 @@ def test_objects_render_in_all_templates_that_render_calls_and_text_in_few(
     good = {
         each: {name for name, one in templates.items() if shows_the_call(rendered(one, rows[each]))} for each in rows
     }
-    # for models whose templates know calls only as text there is `--arguments text`
+    # `--arguments text` is for models whose templates expect arguments as text
     assert good[Arguments.TEXT] - good[Arguments.MAPPING] <= {"deepseekv3"}
     assert len(good[Arguments.MAPPING]) > 2 * len(good[Arguments.TEXT])
     assert set(FAMILIES_WITH_TOOLS) <= good[Arguments.MAPPING]
@@ -69,7 +69,7 @@ def test_objects_render_in_all_templates_that_render_calls_and_text_in_few(
 def test_parallel_calls_reasoning_and_a_missing_system_prompt_render_too(
     templates: dict[str, Template], tmp_path: Path, name: str
 ) -> None:
-    """Llama's and gpt-oss's own templates take one call at a time."""
+    """Llama's and gpt-oss's own templates accept only one call at a time."""
     response = reply(
         None, cell(CODE), cell("second()"), cell("cut(") | {"function": {"name": "ipython", "arguments": '{"co'}}
     )
@@ -99,7 +99,7 @@ print("loaded")
 
 
 def unlike() -> Iterator[list[Event]]:
-    """Sessions that have nothing in common but that they are ours."""
+    """Sessions that differ as much as possible."""
     picture = User([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}], Kind.NOTE)
     many = cell("") | {"function": {"name": "web", "arguments": '{"timeout": "5", "deep": {"a": [1, "x", null]}}'}}
     yield [Said(User("t")), ParametersChanged("m", ()), *ending("no tools at all")]

@@ -1,4 +1,4 @@
-"""Sub-agents that work in a git worktree of their own."""
+"""Sub-agents that work in separate git worktrees."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # pyright: strict
-"""A program that uses the SDK, for mypy and pyright in their strict modes. It is checked, and never run."""
+"""A program that uses the SDK, checked by mypy and pyright in their strict modes. It is never run."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""docs/recursion.md lists the arguments and the results of the functions for cells; docs/interactive.md the prompt's limits."""
+"""docs/recursion.md lists the arguments and results of the functions for cells; docs/interactive.md the limits of the
+prompt.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def tables(page: str) -> list[list[str]]:
-    """Return the first column of each table, without its heading."""
+    """The first column of each table, without its heading."""
     found = re.findall(r"((?:^\|.*\n)+)", (DOCS / page).read_text(), re.MULTILINE)
     return [
         [name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])]

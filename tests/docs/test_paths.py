@@ -1,4 +1,4 @@
-"""Where CONTRIBUTING.md and docs/architecture.md say that something is, there is something."""
+"""The paths in CONTRIBUTING.md and docs/architecture.md exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schema and the tables of records say what the types say."""
+"""The schema and the tables of records match the types."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Toy tasks in the harnesses harbor and inspect-ai: their real packages, in an environment of their own.
+"""Small tasks in the harnesses harbor and inspect-ai: their real packages, in a separate environment.
 
-They need a package index, and Harbor needs bubblewrap: where something is missing they are skipped, and say so. Both
-take minutes, so `just harnesses` runs them and `pytest` does not.
+They need a package index, and Harbor needs bubblewrap. If one of these is missing, the tests are skipped with the
+reason. They take minutes, so `just harnesses` runs them and `pytest` does not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Variables of an environment that has rlm as uv.lock says, and the newest harnesses: harbor needs Python 3.12."""
+    """The variables of an environment with rlm as in uv.lock, and the newest harnesses; harbor needs Python 3.12."""
     python = os.environ.get("TEST_PYTHON") or (sys.executable if sys.version_info >= (3, 12) else "3.12")
     folder = tmp_path_factory.mktemp("harnesses")
     venv = folder / "venv"
@@ -38,7 +38,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     variables |= {"UV_PROJECT_ENVIRONMENT": str(venv), "HOME": str(folder), "UV_CACHE_DIR": _cache()}
     install(variables, "sync", "--frozen", "--no-dev", "--python", python)
     install(variables, "pip", "install", "--python", str(venv / "bin/python"), *PACKAGES)
-    # harbor brings litellm, which holds the table of tokens that inspect would load from the network
+    # harbor requires litellm, which contains the table of tokens that inspect would download otherwise
     (tables,) = venv.glob("lib/python*/site-packages/litellm/litellm_core_utils/tokenizers")
     return variables | {
         "PATH": f"{venv}/bin:{variables['PATH']}",
@@ -48,7 +48,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def _cache() -> str:
-    """Of uv, which looks in the home otherwise."""
+    """The folder of uv's cache; without this, uv would search in the home."""
     done = subprocess.run([str(UV), "cache", "dir"], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
@@ -61,7 +61,7 @@ def install(environment: dict[str, str], *words: str) -> None:
 
 
 def run(environment: dict[str, str], cwd: Path, *words: str) -> str:
-    """What it prints; the folder of an example is left as it is."""
+    """Run it and return its output."""
     done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout

@@ -1,4 +1,4 @@
-"""Scratch homes, copies of this checkout and skills, for an installer that is run as its users run it."""
+"""Temporary homes, copies of this checkout, and skills, for an installer that is run as users run it."""
 
 import os
 import shutil
@@ -16,7 +16,9 @@ Files = dict[str, object]
 
 
 def list_files(folder: Path) -> Files:
-    """Every file and link under a folder, with what would change if it were written anew; compiled files apart."""
+    """Every file and link under a folder, with a value that changes if it is written again. Compiled files are left
+    out.
+    """
     found: Files = {}
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
@@ -28,11 +30,13 @@ def list_files(folder: Path) -> Files:
 
 
 def pass_through() -> dict[str, str]:
-    """What reaches an index from this machine, and nothing about its environments, homes and keys."""
+    """The variables by which this machine reaches an index; none about its environments, homes and keys."""
     ours = ("RLM_", "OPENAI_", "XDG_", "UV_TOOL", "UV_PROJECT", "UV_INSTALL", "UV_PYTHON", "PYTHON", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours) and name != "UV"}
     real = Path.home()
-    kept["XDG_CONFIG_HOME"] = os.environ.get("XDG_CONFIG_HOME", str(real / ".config"))  # a mirror may stand there
+    kept["XDG_CONFIG_HOME"] = os.environ.get(
+        "XDG_CONFIG_HOME", str(real / ".config")
+    )  # a mirror may be configured there
     kept["UV_CACHE_DIR"] = output_of(UV, "cache", "dir")
     kept["UV_PYTHON_INSTALL_DIR"] = output_of(UV, "python", "dir")
     kept["PIP_CACHE_DIR"] = os.environ.get("PIP_CACHE_DIR", str(real / ".cache/pip"))
@@ -58,7 +62,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A user's home folder, the checkout to install from, and the environment that commands get there."""
+    """A user's home folder, the checkout to install from, and the environment of its commands."""
 
     path: Path
     checkout: Path
@@ -91,7 +95,7 @@ class Home:
 
     @property
     def state(self) -> tuple[Files, Files, list[str]]:
-        """The environment, the commands, the folders beside it: what a failure may not change."""
+        """The environment, the commands, and the folders beside it: a failed installation must not change them."""
         beside = [path.name for path in self.tools.iterdir() if path.is_dir()]
         return list_files(self.tool), list_files(self.bin), beside
 
@@ -138,7 +142,7 @@ def listing() -> Callable[[Path], Files]:
 
 @pytest.fixture(scope="session")
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This checkout as it would be uploaded: no history, no environment, nothing that git ignores."""
+    """This checkout as it would be uploaded: without history, environment and ignored files."""
     ignored = [line.rstrip("/") for line in (REPOSITORY / ".gitignore").read_text().split()]
     target = tmp_path_factory.mktemp("made") / "checkout"
     return Path(shutil.copytree(REPOSITORY, target, ignore=shutil.ignore_patterns(".git", *ignored)))
@@ -146,13 +150,13 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy_checkout(snapshot: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """Makes a checkout that a test may change."""
+    """A function that creates a checkout which a test may change."""
     return lambda name: Path(shutil.copytree(snapshot, tmp_path / name))
 
 
 @pytest.fixture(scope="session")
 def only_uv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for PATH that holds uv and nothing else."""
+    """A folder for PATH that contains only uv."""
     folder = tmp_path_factory.mktemp("uv")
     (folder / "uv").symlink_to(UV)
     return folder
@@ -167,7 +171,7 @@ def home(tmp_path: Path, snapshot: Path, only_uv: Path) -> Home:
 
 @pytest.fixture(scope="session")
 def path_without_uv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for PATH with what a bare machine has: the system's programs and a python3, no uv."""
+    """A folder for PATH with the programs of a bare machine: the system's programs and a python3, but no uv."""
     folder = tmp_path_factory.mktemp("bare")
     (folder / "python3").symlink_to(Path(sys.executable).resolve())
     for place in ("/usr/bin", "/bin"):
@@ -179,7 +183,7 @@ def path_without_uv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Skills:
-    """A folder of skills, and a pen to write good and bad ones."""
+    """A folder of skills, with a method to write good and bad ones."""
 
     path: Path
 
@@ -213,7 +217,7 @@ def skills(tmp_path: Path) -> Skills:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A scratch folder that every user can enter, as pytest's own are for one user."""
+    """A temporary folder that every user can enter; pytest's own folders can be entered by one user only."""
     folder = Path(output_of("mktemp", "-d"))
     folder.chmod(0o755)
     yield folder

@@ -1,4 +1,4 @@
-"""What an installation is, and that it follows what it is made from."""
+"""What an installation contains, and that a new one follows its sources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-if TYPE_CHECKING:  # at run time, pytest alone imports conftest.py
+if TYPE_CHECKING:  # at run time only pytest imports conftest.py
     from tests.install.conftest import Files, Home, Skills
 
 pytestmark = pytest.mark.timeout(600)  # several real installations, on a machine that may be busy
@@ -41,7 +41,9 @@ def test_a_fresh_home_gets_rlm_and_its_skills_as_wheels_from_this_checkout(
         "rlm_skill": (home.checkout / "packages/rlm-skill").as_uri(),
         "rlm_skill_greet": (skills.path / "greet").as_uri(),
     }
-    assert not any(origin["dir_info"] for origin in origins(home).values())  # editable would stand there
+    assert not any(
+        origin["dir_info"] for origin in origins(home).values()
+    )  # an editable installation would be recorded there
     assert done.out == ""
     assert f'export PATH="{home.bin}:$PATH"' in done.err
     assert done.last == f"rlm: now run:  {home.bin}/rlm demo"
@@ -49,7 +51,9 @@ def test_a_fresh_home_gets_rlm_and_its_skills_as_wheels_from_this_checkout(
     assert not list(home.checkout.rglob("__pycache__"))
     assert not list(home.tools.glob(".rlm-install.*/"))
     moved = [path for path in home.tool.rglob("*") if path.is_file() and path.suffix not in (".pyc", ".so")]
-    assert not [path for path in moved if b".rlm-install." in path.read_bytes()], "nothing knows where it was rehearsed"
+    assert not [path for path in moved if b".rlm-install." in path.read_bytes()], (
+        "no file names the temporary environment of the rehearsal"
+    )
     assert home.run("uv", "tool", "list").out == "rlm v0.1.0\n- greet\n- rlm\n"
 
 
@@ -65,7 +69,7 @@ def test_changed_added_and_removed_skills_are_followed_and_so_is_the_checkout(
         (skills.path / name / "SKILL.md").write_text(f"---\nname: {name}\ndescription: How.\n---\n")
     (skills.path / "old-notes/outside").symlink_to("/etc/passwd")
     done = home.install("--with", "tabulate", "--with=six>=1")
-    assert (home.notes / "old-notes/outside").is_symlink(), "what it leads to is not copied"
+    assert (home.notes / "old-notes/outside").is_symlink(), "the target of the link is not copied"
     assert "rlm: instructions (a SKILL.md alone): old-notes release-notes\n" in done.err
     assert "rlm: packages for cells: tabulate six>=1\n" in done.err
     assert "\nold-notes " in home.call("rlm", "skills")
@@ -86,7 +90,7 @@ def test_changed_added_and_removed_skills_are_followed_and_so_is_the_checkout(
     assert (home.packages / "rlm/added.py").exists()
     assert [path.name for path in home.notes.iterdir()] == ["release-notes"]
     assert "    Changed.\n" in home.call("rlm", "skills")
-    assert (home.packages / "six.py").exists(), "what --with was given is kept"
+    assert (home.packages / "six.py").exists(), "the packages of --with are kept"
     home.install("--with", "")
     assert not (home.packages / "six.py").exists()
 
@@ -124,7 +128,7 @@ def test_what_uv_installed_by_itself_is_ours_to_replace_though_the_folders_have_
     assert by_uv.code == 0, by_uv.err
     done = home.install("--demo")
     assert "rlm: installed rlm" in done.err
-    assert "recorded" in done.out + done.err, "the demo runs right after the installation"
+    assert "recorded" in done.out + done.err, "the demo runs directly after the installation"
     assert home.commands == {"rlm"}
     assert home.call("rlm", "--version")
 
@@ -149,16 +153,16 @@ def test_places_and_python_can_be_chosen_and_words_are_handed_on_to_uv(home: Hom
     home = home.knowing(XDG_DATA_HOME=tmp_path / "elsewhere/data")
     marker = tmp_path / "evaluated"
     home.knowing(RLM_EXTRA_UV_ARGS=f"--with\n tabulate   --no-sources-package $(touch${{IFS}}{marker})").try_install()
-    assert not marker.exists(), "words are not evaluated"
+    assert not marker.exists(), "arguments are not evaluated by a shell"
     home.knowing(RLM_EXTRA_UV_ARGS="--with\n tabulate").install()
-    assert home.commands == {"rlm"}, "in ~/.local/bin, though the data home lies elsewhere"
+    assert home.commands == {"rlm"}, "in ~/.local/bin, even if the data home is elsewhere"
     assert list(home.packages.glob("tabulate-*"))
     assert (tmp_path / "elsewhere/data/uv/tools/rlm/uv-receipt.toml").exists()
     assert not (home.path / ".local/share").exists()
     assert not (tmp_path / "elsewhere/bin").exists()
     home.knowing(UV_TOOL_BIN_DIR=tmp_path / "b").install()
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["rlm"]
-    assert home.commands == set(), "commands follow a folder that changes"
+    assert home.commands == set(), "the commands move with their folder"
     python = Path(sys.executable).resolve()
     (home.path / ".local").rename(tmp_path / "away")
     home = home.knowing(UV_TOOL_DIR=tmp_path / "t", UV_TOOL_BIN_DIR=tmp_path / "b2", RLM_TOOL_PYTHON=python)
@@ -175,7 +179,7 @@ def test_the_working_directory_has_no_influence_and_is_not_changed(
     listing: Callable[[Path], Files],
     tmp_path: Path,
 ) -> None:
-    """In a git worktree with an environment, which is active, from a project's folder, behind another rlm on PATH."""
+    """In a git worktree with an active environment, from a project's folder, and with another rlm on PATH."""
     checkout, project, other = (tmp_path / name for name in ("tree", "project", "other"))
     git = ["git", "-C", str(copy_checkout("mine")), "-c", "user.name=t", "-c", "user.email=t@example.com"]
     for words in ("init -q", "add .", "commit -qm x", f"worktree add -q {checkout}"):
@@ -246,6 +250,6 @@ def test_the_test_command_sets_the_development_environment_up_and_hands_argument
 
 
 def test_each_member_of_the_workspace_is_in_a_folder_of_its_name(snapshot: Path) -> None:
-    """The installer ties a name to its folder without reading any pyproject.toml."""
+    """The installer maps a name to its folder without reading any pyproject.toml."""
     members = tomllib.loads((snapshot / "uv.lock").read_text())["manifest"]["members"]
     assert {"rlm", *(folder.name for folder in (snapshot / "packages").iterdir())} == set(members)

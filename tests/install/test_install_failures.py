@@ -1,4 +1,4 @@
-"""Whatever goes wrong, the installation that was there before is there afterwards."""
+"""Whatever fails, the previous installation is still there afterwards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:  # at run time, pytest alone imports conftest.py
+if TYPE_CHECKING:  # at run time only pytest imports conftest.py
     from tests.install.conftest import Home, Skills
 
 pytestmark = pytest.mark.timeout(600)  # several real installations, on a machine that may be busy
@@ -83,7 +83,9 @@ def main():
 
 @pytest.fixture
 def ending(home: Home, copy_checkout: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Home]:
-    """Gives a home whose checkout starts once, in the rehearsal, and comes to this end at its second start."""
+    """A function that gives a home whose checkout starts once, in the rehearsal, and fails at its second start with
+    this end.
+    """
 
     numbers = itertools.count()
 
@@ -99,7 +101,7 @@ def ending(home: Home, copy_checkout: Callable[[str], Path], tmp_path: Path) -> 
 
 @contextmanager
 def in_the_middle(home: Home) -> Iterator[subprocess.Popen[bytes]]:
-    """An installation that has taken the previous one away and is trying what came in its place."""
+    """An installation that has removed the previous one, and is testing the new one."""
     command = ["bash", str(home.checkout / "install.sh")]
     with subprocess.Popen(
         command, env=home.env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
@@ -116,7 +118,7 @@ def kill_group(group: int) -> None:
     try:
         os.killpg(group, signal.SIGKILL)
     except ProcessLookupError:
-        return  # it ended by itself
+        return  # it has ended already
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -127,7 +129,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def install_twice_at_once(home: Home) -> None:
-    """The two take turns."""
+    """The second one waits for the first."""
     command = ["bash", str(home.checkout / "install.sh")]
     both = [subprocess.Popen(command, env=home.env, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate()[1] for process in both]
@@ -152,7 +154,7 @@ def test_what_goes_wrong_after_a_rehearsal_that_worked_puts_the_previous_install
         with in_the_middle(ending("time.sleep(600)")) as process:
             process.send_signal(number)
             assert process.wait(30) == code
-        assert home.state == before, "a signal puts it back at once"
+        assert home.state == before, "a signal restores it at once"
     with in_the_middle(ending("time.sleep(600)")) as process:
         kill_group(process.pid)
         process.wait(30)

@@ -1,4 +1,4 @@
-"""Bad skills, strangers who own our names, and files that are not ours."""
+"""Invalid skills, strangers that own our names on an index, and files that are not ours."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:  # at run time, pytest alone imports conftest.py
+if TYPE_CHECKING:  # at run time only pytest imports conftest.py
     from tests.install.conftest import Home, Skills
 
 pytestmark = pytest.mark.timeout(600)  # several real installations, on a machine that may be busy
 
 
 def offer(folder: Path, name: str, version: str = "99.0") -> None:
-    """A wheel of a stranger, under one of our names, with a command."""
+    """Build a wheel of a stranger, with one of our names, and a command."""
     stem = name.replace("-", "_")
     info = f"{stem}-{version}.dist-info"
     with zipfile.ZipFile(folder / f"{stem}-{version}-py3-none-any.whl", "w") as wheel:
@@ -44,7 +44,7 @@ def test_names_on_an_index_never_replace_ours_though_no_sources_are_looked_at(
     skills.write("greet")
     links = f"--find-links {strangers}"
     offered = home.run("uv", "tool", "run", *links.split(), "rlm")
-    assert offered.out == "stranger\n", offered.err  # so the strangers would be taken if nothing forbade it
+    assert offered.out == "stranger\n", offered.err  # so strangers would be installed if nothing prevented it
     home.knowing(RLM_SKILLS_DIR=skills.path, RLM_EXTRA_UV_ARGS=links, UV_NO_SOURCES="1").install()
     assert not list(home.packages.glob("*stranger*"))
     assert home.call("rlm", "--version").startswith("rlm ")
@@ -164,7 +164,7 @@ def main() -> None:
 def test_bad_skills_are_named_with_a_reason_and_left_out_and_good_ones_installed(
     home: Home, skills: Skills, strangers: Path
 ) -> None:
-    """Where an index offers packages of strangers under our names."""
+    """With an index that offers packages of strangers under our names."""
     skills.write("greet")
     skills.write("say", says="mine")
     zeal = skills.write("zeal", project='dependencies = ["rlm"]', scripts='zeal = "zeal.zeal:main"')
@@ -191,7 +191,7 @@ def test_bad_skills_are_named_with_a_reason_and_left_out_and_good_ones_installed
     assert (home.bin / "taken").readlink() == Path("/somewhere/else")
     assert not list(home.packages.glob("*stranger*"))
     assert home.call("pair") == "first\n"
-    assert home.call("say") == "mine\n", "a skill may bear the name of a member of the workspace"
+    assert home.call("say") == "mine\n", "a skill may have the name of a workspace member"
     assert home.call("zeal") == "by its own command\n"
     assert home.call("rlm", "--version").startswith("rlm ")
     assert not list(skills.path.parent.rglob("evaluated"))

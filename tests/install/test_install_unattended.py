@@ -1,4 +1,4 @@
-"""Who installs us without looking: sandboxes, other users, machines without uv or without a network."""
+"""Installations without a user: in sandboxes, for other users, and without uv or a network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from rlm_testkit.scripted import Scripted, by_turn, call, text
 
-if TYPE_CHECKING:  # at run time, pytest alone imports conftest.py
+if TYPE_CHECKING:  # at run time only pytest imports conftest.py
     from tests.install.conftest import Home, Skills
 
 pytestmark = pytest.mark.timeout(600)  # several real installations, on a machine that may be busy
@@ -40,7 +40,7 @@ def test_the_sequence_of_an_unattended_harness_works_on_a_machine_without_uv(
     task = tmp_path / "task"
     task.mkdir()
     shutil.move(copy_checkout("rlm"), task / "rlm")
-    assert (task / "rlm/install.sh").read_text().count(USUAL_SKILLS) == 1, "sed changes all that there is"
+    assert (task / "rlm/install.sh").read_text().count(USUAL_SKILLS) == 1, "sed must change the whole text"
     shutil.move(skills.path, task / "skills")
     (task / "work").mkdir()
     (task / "instruction.txt").write_text("What is 6 * 7?\n")
@@ -102,7 +102,7 @@ def test_without_uv_and_without_an_index_it_says_what_is_missing(
 
 @pytest.fixture
 def wheelhouse(open_folder: Path, snapshot: Path, home: Home) -> Path:
-    """Every wheel that an installation of this checkout takes, our own apart."""
+    """The wheels of all dependencies of an installation from this checkout."""
     needed = home.run(
         "uv", "export", "--frozen", "--no-dev", "--no-hashes", "--no-emit-workspace", "--project", snapshot
     )
@@ -120,7 +120,7 @@ def wheelhouse(open_folder: Path, snapshot: Path, home: Home) -> Path:
 def test_another_user_installs_from_a_wheelhouse_without_a_network(
     home: Home, snapshot: Path, skills: Skills, wheelhouse: Path, open_folder: Path
 ) -> None:
-    """The user `nobody`."""
+    """As the user `nobody`."""
     shutil.copytree(snapshot, open_folder / "checkout")
     skills.write("greet")
     shutil.move(skills.path, open_folder / "skills")

@@ -1,7 +1,7 @@
-"""Published MCP servers, installed with each major of the package mcp, called from a cell.
+"""Published MCP servers, installed with each major version of the package mcp, called from a cell.
 
-Run by `just mcp-servers` with each major on rlm's side as well, and not by `pytest`: they need package indexes, and what
-cannot be installed is skipped with the reason. What a server is asked for lies on this machine.
+They need package indexes: a server that cannot be installed is skipped with the reason. `just mcp-servers` runs them,
+with each major version on rlm's side as well; `pytest` does not. The servers get no requests for other machines.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ SAID = {"fetch": "All is well.", "git": "On branch trunk", "time": "T01:30:00+09
 
 
 def install(*words: str | Path, cwd: Path) -> None:
-    """Or the test is skipped."""
+    """Install it, or skip the test."""
     done = subprocess.run(list(map(str, words)), cwd=cwd, capture_output=True, text=True, timeout=250, check=False)
     if done.returncode:
         pytest.skip(f"NOT TESTED: {words[-1]} cannot be installed: {done.stderr[-300:]}")
 
 
 def results(servers: dict[str, Any], cells: list[str], folder: Path) -> list[str]:
-    """Of each cell, in a run with these servers."""
+    """The result of each cell, in a run with these servers."""
 
     def script(request: Request) -> Answer:
         return call("ipython", code=cells[request.turn]) if request.turn < len(cells) else text("done")
@@ -56,7 +56,7 @@ def results(servers: dict[str, Any], cells: list[str], folder: Path) -> list[str
 def page() -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            found = self.path == "/page"  # the server asks for robots.txt first
+            found = self.path == "/page"  # the server requests robots.txt first
             self.send_response(200 if found else 404)
             self.send_header("Content-Type", "text/html")
             self.end_headers()

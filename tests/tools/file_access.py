@@ -1,9 +1,10 @@
 """Find where the host opens or changes a file by its path, and not through `rlm.process.files`.
 
-ruff's banned API sees functions of modules. It does not see methods of Path and builtins, and cannot tell a call by
-descriptor (`dir_fd=`), which is fine. A line that must use a path says why: `# by path: a constant of the system`.
+ruff's banned API covers functions of modules. It does not cover methods of Path or builtins, and cannot recognize a
+call by descriptor (`dir_fd=`), which is allowed. A line that must use a path gives the reason: `# by path: a constant
+of the system`.
 
-    python tests/tools/file_access.py packages/rlm-core/src/rlm
+python tests/tools/file_access.py packages/rlm-core/src/rlm
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _ELSEWHERE = ("inside/", "process/files/", "cli/demo/repository/")
 
 
 def opens_by_path(source: str) -> Iterator[tuple[int, str]]:
-    """Line and text of each call that names a file by its path."""
+    """The line number and text of each call that names a file by its path."""
     lines = source.splitlines()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and _opens(node) and not _REASON.search(lines[node.lineno - 1]):
@@ -49,9 +50,7 @@ def _opens(call: ast.Call) -> bool:
         case ast.Attribute(ast.Name("files"), _):
             return False
         case ast.Attribute(_, "replace"):
-            return (
-                len(call.args) == 1 and not keywords
-            )  # that of a text takes two, dataclasses.replace names its fields
+            return len(call.args) == 1 and not keywords  # str.replace takes two arguments, dataclasses.replace keywords
         case ast.Attribute(_, "open"):
             return bool(keywords & {"mode", "encoding"}) or any(_is_mode(word) for word in call.args[:1])
         case ast.Attribute(_, name):

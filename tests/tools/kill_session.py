@@ -1,8 +1,8 @@
-"""Kill a long session at every byte of its journal (or at every STRIDE-th), and see each time whether it goes on.
+"""Kill a long session at every byte of its journal (or at every STRIDE-th), and check each time that it can be resumed.
 
-    python tests/tools/kill_session.py [TURNS] [STRIDE]
+python tests/tools/kill_session.py [TURNS] [STRIDE]
 
-CI does this to a short session; this is for a long one: 400 turns and every byte take hours, a stride of 97 minutes.
+CI does this with a short session. For a long one, 400 turns and every byte take hours, a stride of 97 minutes.
 """
 
 from __future__ import annotations

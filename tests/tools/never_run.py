@@ -1,9 +1,10 @@
-"""Name each test that every one of these runs skipped, and why. Status 1 if there is any.
+"""List each test that all of these runs skipped, with the reason. Exit with 1 if there is one.
 
-    python tests/tools/never_run.py REPORT.xml...
+python tests/tools/never_run.py REPORT.xml...
 
-The reports are those of `pytest --junitxml`. CI runs the tests as two users: what one of them has to skip, the other runs.
-A test of a program that comes from an index, and could not be installed, says NOT TESTED: it is named and not counted.
+The reports come from `pytest --junitxml`. CI runs the tests as two users: the tests that one of them must skip, the
+other runs. A test of a program from an index that could not be installed says NOT TESTED: it is listed and does not
+count.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ EXCUSED = "NOT TESTED"
 
 
 def read(report: Path) -> tuple[set[str], Skips]:
-    """The tests that ran, and those that were skipped, with the reason."""
+    """The tests that ran, and the skipped ones with the reason."""
     ran: set[str] = set()
     skipped: Skips = {}
     for case in ElementTree.parse(report).iter("testcase"):
         name = f"{case.get('classname')}::{case.get('name')}"
-        skip = case.find("skipped[@type='pytest.skip']")  # an expected failure has run: its type is another
+        skip = case.find("skipped[@type='pytest.skip']")  # an expected failure has run: it has another type
         if skip is None:
             ran.add(name)
         else:

@@ -1,4 +1,4 @@
-"""The check that nobody in the host opens a file by its path."""
+"""The check that the host opens no file by its path."""
 
 from __future__ import annotations
 

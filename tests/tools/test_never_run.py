@@ -1,4 +1,4 @@
-"""The check of CI that what one user has to skip, the other runs: over reports that pytest itself has written."""
+"""CI's check that one user runs the tests that the other skips, with reports that pytest itself has written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_that_fails_as_expected(): assert False
 
 
 def report(folder: Path, who: str, tests: str = TESTS) -> Path:
-    """What a run by this user leaves."""
+    """Run the tests as this user, and return the report."""
     (folder / "test_all.py").write_text(tests)
     written = folder / f"{who}.xml"
     command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={written}", "test_all.py"]

@@ -1,4 +1,6 @@
-"""What the scripted server holds every request against: each rule refuses something, and a whole conversation passes."""
+"""The rules that the scripted server applies to every request: each one refuses something, and a whole conversation
+passes.
+"""
 
 from __future__ import annotations
 

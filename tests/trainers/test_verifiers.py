@@ -1,8 +1,8 @@
-"""Evaluations by the published package verifiers, whose harness `rlm` installs this checkout by its own line.
+"""Evaluations by the published package verifiers, whose harness `rlm` installs this checkout with its own command.
 
-Two rollouts of each version, each in an environment of its own, against a scripted server. They need a package index:
-where there is none they are skipped. The first reply of each rollout is lost on its way to rlm. Each takes a minute and
-a folder in /tmp with a fixed name, so `just trainers` runs them and `pytest` does not.
+Each version runs two rollouts, in a separate environment, against a scripted server. The tests need a package index,
+and are skipped without one. The first reply of each rollout is lost on its way to rlm. Each takes a minute and uses a
+folder in /tmp with a fixed name, so `just trainers` runs them and `pytest` does not.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def run(*words: str, env: dict[str, str], cwd: Path) -> str:
 
 @pytest.fixture
 def free_places() -> Iterator[None]:
-    """Nothing of an earlier installation is there, and nothing stays."""
+    """Remove earlier installations before and after."""
 
     def clear() -> None:
         for place in INSTALLED:
@@ -93,7 +93,7 @@ def test_an_evaluation_of_two_rollouts_has_rewards_and_metrics(version: str, tmp
 
 
 def repository(folder: Path) -> str:
-    """This checkout with one commit, whose id it returns: where the tests run there may be no history."""
+    """This checkout as a repository with one commit, and its id: the checkout of the tests may have no history."""
     ignored = (".git", ".venv", ".rlm", "__pycache__", ".*_cache", ".hypothesis", "node_modules")
     shutil.copytree(CHECKOUT, folder, ignore=shutil.ignore_patterns(*ignored))
     who = dict.fromkeys(
@@ -114,7 +114,7 @@ def reward(trace: Json) -> float:
 
 
 def evaluation_environment(version: str, folder: Path) -> dict[str, str]:
-    """The package and the tasks in `folder`/venv; the repository of the harness is this checkout."""
+    """The package and the tasks in `folder`/venv; the harness's repository is this checkout."""
     uv = str(UV)
     config = folder / "gitconfig"
     config.write_text(

@@ -1,7 +1,7 @@
-"""A taskset of the package verifiers: two sums. Any of its versions 0.2 to 0.4 loads it.
+"""A taskset of the package verifiers: two sums. All its versions from 0.2 to 0.4 can load it.
 
-There is no container engine where the tests run, so the harness is told that it needs none. With LOSE_A_REPLY a
-rollout's first reply is lost on its way from the package to rlm, after the package has recorded it.
+There is no container engine where the tests run, so the harness is configured to need none. With LOSE_A_REPLY, the
+first reply of a rollout is lost on its way from the package to rlm, after the package has recorded it.
 """
 
 import os
