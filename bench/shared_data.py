@@ -46,7 +46,7 @@ data["name"] = pandas.arrays.ArrowStringArray(texts)
 del number, few, day, kinds, texts
 """
 )
-"""Integers, floats, booleans, dates, a category, and texts that Arrow holds."""
+"""Integers, floats, booleans, dates, a category, and texts in Arrow's memory."""
 TABLE = (
     COLUMNS
     + """
@@ -68,7 +68,7 @@ print([read(context[name].to_numpy().view("u1")) for name in ("number", "half", 
 print(read(context["kind"].array.codes), read_column(context["name"].array.__arrow_array__()))
 """)
 READ_TABLE = READ_TABLE.format("print([read_column(column) for column in context.columns])")
-"""All pages, and nothing is copied."""
+"""It reads every page, and copies little."""
 
 
 def scenarios(quick: bool) -> list[Scenario]:

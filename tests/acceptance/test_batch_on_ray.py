@@ -69,12 +69,12 @@ class Model:
     """Answers each task with its number and with what its cell printed; `held` tasks get no answer."""
 
     refused: Callable[[], bool]
-    """Whether the limit of requests has heard that a request was refused."""
+    """Whether the request limiter knows about the refusal."""
     held: set[int] = field(default_factory=lambda: {2, 3})
     broken: set[int] = field(default_factory=lambda: {4})
     asked: Counter[int] = field(default_factory=Counter)
     kernels: list[tuple[int, int]] = field(default_factory=list)
-    """Tasks and the processes of their cells."""
+    """Pairs of a task and the process of its cell."""
 
     def __call__(self, request: Request) -> Answer:
         number = int(request.task.split()[1])

@@ -29,7 +29,7 @@ PICTURE = f"import base64\nfrom IPython.display import Image\nImage(base64.b64de
 WRITTEN = '{"name": "ipython", "arguments": {"code": "3"}}'
 
 SAID = ("the task", "result 2", "result 4", "the summary so far", "the new task", GO_ON, REMINDER[:40], ASK[:40])
-"""What must be seen of what was sent, whatever message it was joined to."""
+"""Texts that must be visible, whatever message they were joined to."""
 
 FIRST = (
     calls(("ipython", {"code": "print('result', 1 + 1)"}), ("ipython", {"code": "print('result', 2 + 2)"})),

@@ -12,7 +12,7 @@ from rlm_testkit.scripted import Answer, Request, Scripted, always, call, text
 Make = Callable[[Scripted], Rlm]
 
 ONE = (60 * 2.5 + 40 * 1.25 + 10 * 10) / 1e6
-"""Dollars of one scripted answer by gpt-4o."""
+"""The cost of one scripted answer by gpt-4o, in dollars."""
 
 
 def of_azure(server: Scripted, folder: Path) -> Rlm:

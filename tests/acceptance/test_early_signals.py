@@ -53,7 +53,7 @@ POINTS = [
     "openai._client",
     "rlm.kernel.channels",
 ]
-"""From the first module that `main` imports to the one that a kernel's first message waits for."""
+"""From the first module that `main` imports to the one that a kernel's first message requires."""
 
 
 @pytest.mark.parametrize("point", POINTS)

@@ -59,7 +59,7 @@ EVIDENCE: dict[type[object], Callable[[Json], bool]] = {
     events.UserOutputReceived: record("user_cell_output"),
     events.UserCellRan: record("user_cell"),
 }
-"""What each event leaves in the output of `--json --deltas`."""
+"""The evidence of each event in the output of `--json --deltas`."""
 
 CELL = """\
 import asyncio

@@ -36,7 +36,7 @@ def mark(number: int, string: str) -> str:
 MARKED = [mark(*each) for each in enumerate(CORPUS)]
 WHOLE = "\n".join(MARKED)
 ARGUMENT = WHOLE.replace("\0", "").encode(errors="replace").decode()
-"""What the system takes as an argument or a variable."""
+"""Strings that are allowed as an argument or a variable."""
 
 BEGIN, END = "«{:03}»", "«/{:03}»"
 
@@ -102,9 +102,9 @@ def test_lines_of_json_keep_their_value(without_tools: Make) -> None:
 # ---- the live tree: it shows three lines and 2,000 characters of a streamed text
 
 PAINTS = re.compile(r"[\r\x08]|[\[\x9b][0-9]*[GK]")
-"""A program that prints it moves to the left: what stands there, a mark too, is painted over."""
+"""If a program prints it, the cursor moves to the left: text there is overwritten, even a mark."""
 OPENS = re.compile(r"(\x1b[]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*$")
-"""A program that prints it begins a sequence that does not end: it takes the rest of the line, a mark too."""
+"""If a program prints it, an unfinished sequence begins: it hides the rest of the line, even a mark."""
 
 
 def page(numbers: Sequence[int]) -> str:
@@ -398,7 +398,7 @@ REFUSED = [
     ("show", "--home", ARGUMENT),
     ("go", "--home", f"/proc/{ARGUMENT}"),
 ]
-"""Commands that cannot be, and tell what it was that they were asked for."""
+"""Invalid commands, whose errors quote the invalid argument."""
 
 
 @pytest.mark.parametrize("command", REFUSED, ids=lambda command: " ".join(command).split("«")[0])

@@ -29,7 +29,7 @@ FIELDS = {
     "session_dir",
     "exit_code",
 }
-"""Of every `result`; an `error` may come on top."""
+"""The fields of every `result`; there may also be an `error`."""
 
 
 def ending(done: Done) -> Json:

@@ -40,7 +40,7 @@ class Machine:
         self.rlm = Rlm(folder, {"RLM_MODEL": "scripted", "TMPDIR": str(temporary)})
         self.fix: Callable[[], object] = lambda: None
         self.failed = 0
-        """How many requests of the run come to nothing."""
+        """Number of the run's requests that fail."""
         self._over = False
         self._disks: Namespace | None = None
 

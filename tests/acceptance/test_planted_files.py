@@ -32,7 +32,7 @@ def make_device(path: Path) -> None:
 
 
 NO_FILES: list[Callable[[Path], object]] = [os.mkfifo, Path.mkdir, *([make_device] if os.geteuid() == 0 else [])]
-"""What may stand in place of a plain file. Only root can make a device."""
+"""Objects in the place of a regular file. Only root can create a device."""
 
 
 def names(folder: Path) -> set[str]:

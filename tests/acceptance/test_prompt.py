@@ -24,7 +24,7 @@ Open = Callable[..., Terminal]
 ENTER, TAB = "Enter", "Tab"
 
 UNMARKED = b"\x1b[?2004l"
-"""From here on the terminal puts no marks around a paste."""
+"""Tells the terminal to put no marks around a paste."""
 
 
 @pytest.fixture

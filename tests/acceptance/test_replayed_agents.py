@@ -111,7 +111,7 @@ def of_type(session: Session, kind: str) -> list[Json]:
 
 
 UNFINISHED = {"fails": 1, "refused": 1, "hangs": 1, "ask hangs": 1, "parent": 2, "second hangs": 1}
-"""What a run that goes on has to ask: what failed, what hung, and the sub-agent that waited for one that did."""
+"""The requests of the resumed run: the task that failed, those that hung, and the one that waited for such a task."""
 RESULTS = """\
 did plain None True 1 10 True
 did equal None True 1 10 True

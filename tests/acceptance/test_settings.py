@@ -349,7 +349,7 @@ LOOSENED = Scenario(
 OF_THE_PROMPT = {"bell"}
 """packages/rlm-core/tests/repl shows their effect."""
 ON_A_TERMINAL = {"plain": ("on", b"forty-**two**", b"forty-\x1b[1mtwo"), "pictures": ("off", b"ipython", b"\x1b_Ga=T,")}
-"""Settings that have an effect on a terminal alone: a value, and what is seen with it, and only without it."""
+"""Settings with an effect only on a terminal: a value, a text that is shown with it, and one only without it."""
 SCENARIOS = {name: value for name, value in globals().items() if isinstance(value, Scenario)}
 
 

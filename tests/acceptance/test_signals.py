@@ -256,7 +256,7 @@ HIDDEN = [
     "(exec env -i nohup setsid -f sh -c \"trap '' TERM HUP; sleep 1000; : $PWD\" >/dev/null 2>&1 </dev/null)",
     'env -i setsid -f sh -c "while :; do setsid -f sh -c \\"sleep 1; : $PWD\\"; sleep 0.2; done; : $PWD"',
 ]
-"""Commands that leave a process in a session of its own, with an empty environment. Its words name the run's folder."""
+"""Commands that start a detached process with an empty environment. Its arguments contain the run's folder."""
 
 
 @pytest.mark.parametrize("ending", ENDS)

@@ -448,7 +448,7 @@ def test_what_is_wrong_is_reported_by_the_list_and_the_doctor_alike_and_not_offe
 
 
 NAMES = ("vowels", "mean", "fragile", "moody", "deploy", "bad")
-"""`moody` is for the test above alone, which changes it while others run."""
+"""Only the test above uses `moody`, because it changes this skill while other tests run."""
 
 
 def test_a_skill_on_the_users_python_path_is_one_too(rlm: Make, workspace: Path, tmp_path: Path) -> None:

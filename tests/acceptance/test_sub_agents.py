@@ -15,7 +15,7 @@ BEGUN = (
     "import asyncio, pathlib\ntask = asyncio.ensure_future(rlm.run('a'))\n"
     "while not list(pathlib.Path('.rlm/sessions').glob('*/sub-*/meta.json')): await asyncio.sleep(0.01)"
 )
-"""A cell with a child at work."""
+"""A cell that waits for a running child."""
 
 
 def tree(cells: list[str], child: Script) -> Script:

@@ -21,7 +21,7 @@ from rlm_testkit.journals import cell, ending, opening, reply, turn
 
 CODE = 'print("ünïcode <b>")'
 FAMILIES_WITH_TOOLS = ("qwen2_5", "qwen3", "qwen3_5_think", "glm4moe", "gptoss", "llama3_1", "nemotron_3_nano")
-"""Some of those that must work. The others are taken as they come: not every model was made for tools."""
+"""Some of the templates that must work; some of the others have no tools."""
 
 
 def row(cwd: Path, *events: Event, arguments: Arguments = Arguments.MAPPING) -> dict[str, Any]:

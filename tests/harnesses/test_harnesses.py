@@ -22,7 +22,7 @@ EXAMPLES = CHECKOUT / "examples"
 KEY = "sk-harness-0123456789abcdef"
 WRITES = "open('/app/sum.txt', 'w').write(str(sum(range(1, 101))))"
 PACKAGES = ("harbor>=0.26", "inspect-ai", "anthropic", "google-genai")
-"""What `rlm[harbor]` names, inspect-ai, and what its bridge imports beside openai."""
+"""The packages of `rlm[harbor]`, inspect-ai, and the imports of its bridge beside openai."""
 pytestmark = pytest.mark.timeout(900)
 
 

@@ -27,7 +27,7 @@ OF_PYTHON = {
     "git": "print(await git.git_status(repo_path={repository!r}))",
     "time": "print(await time_mcp.convert_time(source_timezone='UTC', time='16:30', target_timezone='Asia/Tokyo'))",
 }
-"""mcp-server-NAME of PyPI, and a call of it."""
+"""Calls by name: mcp-server-NAME is the package on PyPI."""
 OF_NPM = "@modelcontextprotocol/server-filesystem"
 FILES = "print(await files.read_text_file(path={file!r}))\nprint(mcp.search('directory'))"
 SAID = {"fetch": "All is well.", "git": "On branch trunk", "time": "T01:30:00+09:00", "files": "kept here"}

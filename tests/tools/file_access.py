@@ -27,7 +27,7 @@ _DESCRIPTORS = frozenset({"dir_fd", "src_dir_fd"})
 _MODE = re.compile(r"[rwaxbt+]{1,3}")
 _REASON = re.compile(r"# .*by path: \S")
 _ELSEWHERE = ("inside/", "process/files/", "cli/demo/repository/")
-"""In a kernel; the package itself; not ours."""
+"""Code in a kernel; the package `files` itself; the project of `rlm demo`."""
 
 
 def opens_by_path(source: str) -> Iterator[tuple[int, str]]:

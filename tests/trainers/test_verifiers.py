@@ -24,7 +24,7 @@ from rlm_testkit.scripted import Answer, Request, Scripted, call, text
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]
 INSTALLED = ("/tmp/vf-rlm", "/tmp/vf-rlm-state", "/tmp/rlm")
-"""Where the harness installs, wherever the home is: two such tests cannot run side by side."""
+"""The harness installs here, regardless of the home: two such tests cannot run at the same time."""
 HARNESS = "https://github.com/PrimeIntellect-ai/"
 Json = dict[str, Any]
 
@@ -35,7 +35,7 @@ VERSIONS = {
     "0.4.0": ("vf-eval", "--env.agent.harness.id rlm --env.agent.runtime.type subprocess"
                          " --env.agent.harness.version {commit} -n 2"),
 }  # fmt: skip
-"""The command, and what is peculiar to each."""
+"""The command of each version, with its own flags."""
 
 
 def script(request: Request) -> Answer:

@@ -39,7 +39,7 @@ print(json.dumps(ended))
 
 @dataclass(frozen=True)
 class Bench:
-    """A folder of importable skills and their commands, as an installer leaves them."""
+    """A folder of importable skills and their commands, as an installer would create it."""
 
     path: Path
 
@@ -75,7 +75,7 @@ class Bench:
         return Ended(process.returncode, out, err)
 
     def call_each(self, calls: list[tuple[str, list[str]]]) -> "list[Ended]":
-        """Call these skills, each in a fork of one process that has imported what all of them import."""
+        """Call these skills, each in a fork of one process that has imported the modules that all of them need."""
         commands = json.dumps([[str(self.path / "bin" / name), *words] for name, words in calls])
         done = subprocess.run(
             [sys.executable, "-c", CALLS, commands],

@@ -1,4 +1,4 @@
-"""The check as a command: for people, and for an installer that has nothing but a bare Python."""
+"""The check as a command: for people, and for an installer that has only a Python without packages."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 import rlm.skill.check
 from rlm.skill import scaffold
 
-BY_PATH = [sys.executable, "-I", "-S", rlm.skill.check.__file__]  # -S: nothing that is installed can be imported
+BY_PATH = [sys.executable, "-I", "-S", rlm.skill.check.__file__]  # -S: no installed package can be imported
 AS_MODULE = [sys.executable, "-m", "rlm.skill.check"]
 
 
@@ -18,7 +18,7 @@ def check(*words: str | Path, command: list[str] = BY_PATH, **options: Any) -> s
 
 
 def described(folder: Path) -> Path:
-    """With a description of its own, and not the template's."""
+    """Replace the template's description."""
     card = folder / "SKILL.md"
     card.write_text(card.read_text().replace("description: Count", "description: Say how many there are. Count"))
     return folder

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-if TYPE_CHECKING:  # at run time, pytest alone imports conftest.py
+if TYPE_CHECKING:  # at run time only pytest imports conftest.py
     from tests.conftest import Bench, Ended
 
 SAY = Path(sys.executable).with_name("say")
@@ -260,7 +260,7 @@ def test_what_is_no_plain_value_or_list_takes_json(bench: Bench) -> None:
 
 
 def taken_by_kinds(bench: Bench, calls: list[tuple[str, list[str]]]) -> list[Ended]:
-    """How a skill with each of these parameters ends that is called with these words."""
+    """Call a skill with each of these parameters and these words. Return how each call ended."""
     for number, (parameter, _) in enumerate(calls):
         bench.write(f"kinds{number}", KINDS.format(parameter=parameter))
     return bench.call_each([(f"kinds{number}", words) for number, (_, words) in enumerate(calls)])

@@ -1,4 +1,4 @@
-"""The contract, by spoiling a good skill in one way at a time."""
+"""The contract, tested with a good skill that is damaged in one way at a time."""
 
 import os
 import re
@@ -370,7 +370,7 @@ def test_a_folder_with_a_skill_file_and_no_package_is_instructions(tmp_path: Pat
         file.unlink()
     file.write_text("---\nname: release-notes\ndescription: How.\n---\n")
     (folder / "pyproject.toml").touch()
-    assert "broken" in levels(folder), "it is to be a package"
+    assert "broken" in levels(folder), "a folder with a pyproject.toml is not instructions only"
 
 
 PARTS = ("SKILL.md", "pyproject.toml", "src", "src/wordy", "src/wordy/__init__.py", "src/wordy/wordy.py")
@@ -389,7 +389,7 @@ def test_what_replaces_a_file_is_not_followed_and_not_waited_for(skill: Path, pa
         (skill / part).unlink()
     os.mkfifo(skill / part)
     assert {skill / part} & {finding.path for finding in check_skill(skill) if finding.level is not Level.ADVICE} or (
-        part == "src"  # the package in it is reported to be missing
+        part == "src"  # the missing package is reported instead
     )
 
 

@@ -1,4 +1,4 @@
-"""docs/skills.md, followed step by step."""
+"""The steps of docs/skills.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from rlm.skill import check_skill, scaffold
 
-if TYPE_CHECKING:  # at run time, pytest alone imports conftest.py
+if TYPE_CHECKING:  # at run time only pytest imports conftest.py
     from tests.conftest import Bench
 
 PAGE = (Path(__file__).parents[3] / "docs" / "skills.md").read_text()
@@ -24,7 +24,7 @@ def blocks(language: str, beginning: str = "") -> list[str]:
 
 @pytest.fixture
 def vowels(tmp_path: Path, bench: Bench) -> Path:
-    """The skill, as an author has it after the three files of the page."""
+    """The skill after an author has written the three files of the page."""
     folder = scaffold("vowels", tmp_path / "skills")
     for file in ("src/vowels/vowels.py", "tests/test_vowels.py"):
         (block,) = blocks("python", f"# {file}\n")

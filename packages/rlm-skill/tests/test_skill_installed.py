@@ -1,6 +1,6 @@
-"""Installed skills, and rlm-skill without rlm-core: wheels in an environment of their own, made with uv.
+"""Installed skills, and rlm-skill without rlm-core, in an environment of wheels that uv creates.
 
-Slow (half a minute): each test file that needs the environment would make its own, so everything is here.
+All of these tests are in one file, because each test file would create its own environment, which takes half a minute.
 """
 
 import json
@@ -18,13 +18,13 @@ from rlm.skill.scaffolding import template_folder
 from rlm_testkit.found_uv import UV
 
 PACKAGES = Path(__file__).parents[2]
-# The lowest that pyproject.toml allows, where it is to be had as a wheel.
+# The lowest versions that pyproject.toml allows, if they exist as wheels.
 OLDEST = ["tyro==1.0.0", "pydantic==2.8.0; python_version < '3.13'"]
 
 
 @dataclass(frozen=True)
 class Installation:
-    """A virtual environment, and the skill `wordy` that was scaffolded and installed into it."""
+    """A virtual environment, and the skill `wordy`, which was scaffolded and installed there."""
 
     bin: Path
     wordy: Path
@@ -36,7 +36,7 @@ class Installation:
         )
 
     def ask(self, expression: str) -> Any:
-        """Evaluate an expression over rlm.skill in the environment."""
+        """Evaluate an expression about rlm.skill in the environment."""
         program = f"import json, rlm.skill as skill, dataclasses; print(json.dumps({expression}, default=str))"
         done = self.run("python", "-c", program)
         assert done.stderr == ""
@@ -119,7 +119,7 @@ def site(tmp_path: Path) -> Path:
 def install(
     site: Path, name: str, code: str | None = "async def run(): ...", script: str | None = None, **files: str
 ) -> None:
-    """Lay a distribution down as an installer does."""
+    """Create an installed distribution, as an installer would."""
     info = site / f"rlm_skill_{name}-1.2.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(
@@ -245,7 +245,7 @@ IMPORTS = {
 def test_what_an_import_does_is_reported_and_harms_neither_the_others_nor_who_asks(
     installation: Installation, tmp_path: Path
 ) -> None:
-    """In the environment of wheels: only what is installed is tried."""
+    """In the environment of wheels, because only installed skills are tried."""
     packages = next(installation.bin.parent.glob("lib/python*/site-packages"))
     for name, (code, _) in IMPORTS.items():
         (packages / f"{name}.py").write_text(f"{code}\n")

@@ -1,4 +1,4 @@
-"""Skills as modules that can be called, and their stand-ins, in this process and in a real kernel."""
+"""Skills as callable modules, and their stand-ins, in this process and in a real kernel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 from rlm.skill import make_callable, preload
 
-if TYPE_CHECKING:  # at run time, pytest alone imports conftest.py
+if TYPE_CHECKING:  # at run time only pytest imports conftest.py
     from tests.conftest import Bench
 
 CODE = '''
@@ -42,7 +42,7 @@ PLAIN = pydoc.plaintext  # type: ignore[attr-defined]  # typeshed does not have 
 
 
 class Notebook(dict[str, Any]):
-    """A namespace, a folder of skills to import from, and the calls that were counted."""
+    """A namespace, a folder of importable skills, and the counted calls."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -124,9 +124,9 @@ def test_a_stand_in_has_the_signature_help_and_names_of_the_skill(notebook: Note
         sys.modules.pop("finder", None)
         notebook.clear()
         notebook.preload("finder")
-        assert read(notebook["finder"]), "by its stand-in"
+        assert read(notebook["finder"]), "read from its stand-in"
         import_module("finder")
-        assert read(sys.modules["finder"]), "by its module"
+        assert read(sys.modules["finder"]), "read from its module"
 
 
 def test_setting_and_deleting_on_a_stand_in_reaches_the_skill(notebook: Notebook) -> None:
@@ -278,7 +278,7 @@ class Kernel:
     client: BlockingKernelClient
 
     def __call__(self, code: str) -> str:
-        """Run a cell and return all that it shows, pages included."""
+        """Run a cell and return all of its output, including pages."""
         shown: list[str] = []
 
         def keep(message: dict[str, Any]) -> None:

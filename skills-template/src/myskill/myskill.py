@@ -4,7 +4,7 @@
 async def run(texts: list[str], longest: bool = False) -> dict[str, int]:
     """Count the words of some texts.
 
-    Import what is slow to load (clients, numpy) inside this function, so that `myskill --help` answers at once.
+    Import slow modules (clients, numpy) inside this function, so that `myskill --help` answers at once.
 
     Args:
         texts: The texts to count the words of.

@@ -117,7 +117,7 @@ UNUSABLE = {
     "http://user:word-1/x@proxy:80": "must be percent-encoded",
     "http://user:word-1[x@proxy": "must be percent-encoded",
 }
-"""URLs to which no request can go, and why."""
+"""URLs to which no request can be sent, and the reason."""
 
 
 @pytest.mark.parametrize(("url", "why"), UNUSABLE.items())

@@ -28,7 +28,7 @@ from rlm_testkit.escapes import shown
 from rlm_testkit.sample import sample
 
 HOSTILE = "\x1b]0;title\x07\x1b[2J\x1b[31m\x9b5A\x90q\x9c\x85\u202e\u2066\U000e0041\u2028\x00\x08\r\x7f\x1b"
-"""OSC, CSI, DCS, their C1 forms, overrides, isolates, tags, a line separator, C0, DEL, and a sequence that goes on."""
+"""OSC, CSI, DCS, their C1 forms, overrides, isolates, tags, a line separator, C0, DEL, an unfinished sequence."""
 
 Path_ = tuple[Any, ...]
 TYPES = {

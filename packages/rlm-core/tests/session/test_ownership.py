@@ -69,7 +69,7 @@ def refused(folder: Path, fork: bool = False) -> None:
 # ---- forgeries
 
 Forge = Callable[[Path, Path], Path | None]
-"""Changes a session; another of the same user lies beside it. Gives the folder, where it is another."""
+"""Changes a session; gets a second session of the same user. Returns the folder if it is another one."""
 
 
 def changed(field: str, value: object) -> Forge:
