@@ -7,6 +7,7 @@ import math
 import re
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from rlm.core.adaptation import call_arguments, call_name
@@ -66,10 +67,19 @@ def message(received: Wire, fresh: Callable[[], str] = new_id) -> tuple[Wire, Wi
     """
     kept = {name: value for name, value in strip_surrogates(received).items() if value is not None}
     kept |= {"role": "assistant", "content": text_of(kept.get("content"))}
-    calls = _calls(kept.pop("tool_calls", None) or _legacy(kept), fresh)
-    repaired = {call["id"]: call["function"] for call in calls if _repaired(call) != call}
-    written = {id: {name: function[name] for name in ("name", "arguments")} for id, function in repaired.items()}
-    return ({**kept, "tool_calls": [_repaired(call) for call in calls]} if calls else kept), written
+    written: Wire = {}
+    repaired = []
+    for call in _calls(kept.pop("tool_calls", None) or _legacy(kept), fresh):
+        function = call["function"]
+        ours = {name: function[name] for name in ("name", "arguments")}
+        # strict providers refuse arguments that are not a JSON object, and most unusual names
+        valid = {"name": call_name(ours["name"]), "arguments": call_arguments(ours["arguments"])}
+        if valid != ours:
+            written[call["id"]] = ours
+        repaired.append({**call, "function": {**function, **valid}})
+    if repaired:  # some providers refuse an empty list
+        kept["tool_calls"] = repaired
+    return kept, written
 
 
 def text_of(content: Any) -> str | None:
@@ -91,44 +101,32 @@ def _legacy(kept: Wire) -> list[Wire]:
 
 
 def _calls(calls: Any, fresh: Callable[[], str]) -> list[Wire]:
-    """Return the calls, each with a unique id. An empty list is left out of the message: some providers refuse it."""
+    """Return the calls, each with a unique id, a name, and arguments as text."""
     valid: list[Wire] = []
     for call in calls if isinstance(calls, list) else [calls] if calls else []:
-        if not isinstance(call, dict) or not isinstance(call.get("function"), dict):
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict):
             raise TransportError("the reply contains a tool call without a function", unreadable=True)
-        taken = {other["id"] for other in valid}
-        valid.append(_call(call, taken, fresh))
+        id_, taken = call.get("id"), {other["id"] for other in valid}
+        while not isinstance(id_, str) or not id_.strip() or id_ in taken:
+            id_ = fresh()
+        name, arguments = function.get("name"), function.get("arguments")
+        if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
+            arguments = "{}"
+        fixed = {
+            "name": str(name or "").strip() or "unnamed",
+            "arguments": arguments if isinstance(arguments, str) else json.dumps(arguments),
+        }
+        kind = call.get("type") or "function"
+        valid.append({**call, "id": id_, "type": kind, "function": {**function, **fixed}})
     return valid
-
-
-def _call(call: Wire, taken: set[str], fresh: Callable[[], str]) -> Wire:
-    function = call["function"]
-    name = str(function.get("name") or "").strip() or "unnamed"
-    id_ = call.get("id")
-    while not isinstance(id_, str) or not id_.strip() or id_ in taken:
-        id_ = fresh()
-    fixed = {"name": name, "arguments": _arguments(function.get("arguments"))}
-    return {**call, "id": id_, "type": call.get("type") or "function", "function": {**function, **fixed}}
-
-
-def _arguments(arguments: Any) -> str:
-    if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
-        return "{}"
-    return arguments if isinstance(arguments, str) else json.dumps(arguments)
-
-
-def _repaired(call: Wire) -> Wire:
-    """Repair a call for strict providers: they refuse arguments that are not a JSON object, and most unusual names."""
-    function = call["function"]
-    valid = {"name": call_name(function["name"]), "arguments": call_arguments(function["arguments"])}
-    return {**call, "function": {**function, **valid}}
 
 
 def usage(wire: Any, prompt_size: Callable[[], int], received: Wire) -> Usage:
     """Return the token counts. Any part may be missing or null; a missing count is estimated, and marked as such."""
     wire = wire if isinstance(wire, dict) else {}
-    prompt = _first_count(wire, "prompt_tokens", "input_tokens")
-    completion = _first_count(wire, "completion_tokens", "output_tokens")
+    prompt = _count(wire.get("prompt_tokens"), wire.get("input_tokens"))
+    completion = _count(wire.get("completion_tokens"), wire.get("output_tokens"))
     if not prompt and not completion:  # a prompt is never empty, so two zeros are not a count
         prompt = completion = None
     counted = prompt is not None and completion is not None
@@ -148,19 +146,15 @@ def _detail(wire: Wire, name: str, *groups: str) -> int | None:
     return _count(details.get(name))
 
 
-def _first_count(wire: Wire, *names: str) -> int | None:
-    return next((count for name in names if (count := _count(wire.get(name))) is not None), None)
-
-
-def _count(value: Any) -> int | None:
-    """Return a number of tokens, which may be sent as text; None if the value cannot be one."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return int(number) if math.isfinite(number) and 0 <= number < _IMPOSSIBLE else None
+def _count(*values: Any) -> int | None:
+    """Return the first value that can be a number of tokens, which may be sent as text; None if there is none."""
+    for value in values:
+        if isinstance(value, int | float | str) and not isinstance(value, bool):
+            with suppress(ValueError, OverflowError):
+                number = float(value)
+                if math.isfinite(number) and 0 <= number < _IMPOSSIBLE:
+                    return int(number)
+    return None
 
 
 def strip_surrogates(value: Any) -> Any:
