@@ -144,35 +144,26 @@ class RequestLimiter:
         If a provider asks one request to wait, all requests wait, up to `longest` seconds. Faults are re-raised.
         """
         asked = time.monotonic()
-        ticket = await self._enter((min(depth, 1), 0), sink)
+        waits = self._gate.busy
+        if waits:
+            sink(Throttled(waits=True))
+        ticket = await self._gate.enter((min(depth, 1), 0))
+        if waits:
+            sink(Throttled(waits=False))
         outcome, why = RequestOutcome(), ""
         try:
             yield time.monotonic() - asked
             outcome = RequestOutcome(succeeded=True)
         except (HTTPError, TransportError) as fault:
-            outcome, why = outcome_of(fault, longest), _reason(fault)
+            outcome = outcome_of(fault, longest)
+            why = status_line(fault.status) if isinstance(fault, HTTPError) else "overloaded"
             raise
         finally:
-            if (size := await self._gate.leave(ticket, outcome)) is not None:
-                self._report(why, size, sink)
-
-    async def _enter(self, rank: Rank, sink: Sink) -> int:
-        if not self._gate.busy:
-            return await self._gate.enter(rank)
-        sink(Throttled(waits=True))
-        ticket = await self._gate.enter(rank)
-        sink(Throttled(waits=False))
-        return ticket
-
-    def _report(self, why: str, size: int, sink: Sink) -> None:
-        if self._reported:
-            return
-        self._reported = True
-        sink(Failed(f"{self._host} has too many requests ({why}): {size} at once from now on, more as they succeed."))
-
-
-def _reason(fault: HTTPError | TransportError) -> str:
-    return status_line(fault.status) if isinstance(fault, HTTPError) else "overloaded"
+            size = await self._gate.leave(ticket, outcome)
+            if size is not None and not self._reported:
+                self._reported = True
+                many = f"{self._host} has too many requests ({why})"
+                sink(Failed(f"{many}: {size} at once from now on, more as they succeed."))
 
 
 def outcome_of(fault: HTTPError | TransportError, longest: float) -> RequestOutcome:

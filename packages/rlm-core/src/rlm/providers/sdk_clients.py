@@ -46,16 +46,11 @@ class SDKClients:
             try:
                 yield client
             finally:
-                self._free.append((time.monotonic(), client))
-                await self._close_old()
-
-    async def _close_old(self) -> None:
-        """Close surplus and expired clients, but never the newest: the next request uses it."""
-        while len(self._free) > self._kept or (len(self._free) > 1 and self._expired(self._free[0][0])):
-            await self._free.popleft()[1].close()
-
-    def _expired(self, used: float) -> bool:
-        return used + self._expiry < time.monotonic()
+                now = time.monotonic()
+                self._free.append((now, client))
+                # close surplus and expired clients, but never the newest: the next request uses it
+                while len(self._free) > self._kept or (len(self._free) > 1 and self._free[0][0] + self._expiry < now):
+                    await self._free.popleft()[1].close()
 
     async def close(self) -> None:
         """Close all idle clients. No request may be in flight."""

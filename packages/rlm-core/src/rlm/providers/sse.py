@@ -17,7 +17,7 @@ DONE = "[DONE]"
 """The data of the event that ends an OpenAI stream."""
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_PREAMBLE = re.compile(r"\s*(?:(?::[^\r\n]*)?[\r\n]\s*)*")  # blanks, and keep-alive comments
+_PREAMBLE = re.compile(r"\A\s*(?:(?::[^\r\n]*)?[\r\n]\s*)*")  # blanks and keep-alive comments at the start
 _FIELD = re.compile(r"(data|event|id|retry)\s*:")
 _LONGEST_FIELD = len("event:")
 _DECODER = json.JSONDecoder()
@@ -74,16 +74,11 @@ def payloads(data: str) -> Iterator[Any]:
 
 def kind_of(start: bytes) -> Literal["events", "whole"] | None:
     """Return the form of a body by its first bytes, regardless of its Content-Type; None if they are too few."""
-    begins = _begins(start.decode("utf-8-sig", "replace"))
+    begins = _PREAMBLE.sub("", start.decode("utf-8-sig", "replace"), count=1)
     if _FIELD.match(begins):
         return "events"
     undecided = begins.startswith(":") or (len(begins) < _LONGEST_FIELD and not begins.startswith(("{", "[")))
     return None if undecided else "whole"
-
-
-def _begins(text: str) -> str:
-    """Return the text after the blanks and comments at its start."""
-    return text[_PREAMBLE.match(text).end() :]  # type: ignore[union-attr] # it matches the empty text, too
 
 
 def whole(text: str) -> Any:
@@ -92,7 +87,7 @@ def whole(text: str) -> Any:
     Raises:
         ValueError: it is not JSON, or other data follows.
     """
-    text = _begins(text.removeprefix("\ufeff"))
+    text = _PREAMBLE.sub("", text.removeprefix("\ufeff"), count=1)
     value, end = _DECODER.raw_decode(text)
     if text[end:].strip() not in ("", DONE, f"data: {DONE}", f"data:{DONE}"):
         raise ValueError("something follows the JSON")
