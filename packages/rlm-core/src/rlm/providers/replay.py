@@ -76,26 +76,15 @@ class Recording:
 class ReplayModel:
     """The model of one agent of a recording."""
 
+    api = CHAT
+    adaptations: frozenset[Adaptation] = frozenset()
+
     def __init__(self, recording: Recording, task: str) -> None:
+        self.name = f"{RECORDED}{recording.name}"
+        self.params: Wire = {}
         self._recording = recording
         self._task = task
         self._turns: Turns | None = None
-
-    @property
-    def name(self) -> str:
-        return f"{RECORDED}{self._recording.name}"
-
-    @property
-    def api(self) -> str:
-        return CHAT
-
-    @property
-    def params(self) -> Wire:
-        return {}
-
-    @property
-    def adaptations(self) -> frozenset[Adaptation]:
-        return frozenset()
 
     async def complete(
         self,
