@@ -20,7 +20,6 @@ def environment(environ: Mapping[str, str] | None) -> Mapping[str, str]:
 
 
 BROKER = "RLM_BROKER"
-
 """In a kernel: the socket of its host, and the token that identifies the agent, as `path:token`."""
 
 
@@ -120,15 +119,20 @@ def is_on(name: str, flags: Mapping[str, str], environ: Mapping[str, str] | None
 
 
 _NO_SETTINGS = (
-    *(
-        "RLM_BROKER",
-        "RLM_SKILL_CALLS_LOG",
-        "RLM_MARK",
-        "RLM_SANDBOXED",
-        "RLM_BATCH_SECRETS",
-    ),  # between rlm and the programs that it starts
-    *("RLM_SKILLS_DIR", "RLM_CHECKOUT_PATH", "RLM_TOOL_PYTHON", "RLM_EXTRA_UV_ARGS", "RLM_SKILLS_STRICT"),  # install.sh
+    # between rlm and the programs that it starts
+    "RLM_BROKER",
+    "RLM_SKILL_CALLS_LOG",
+    "RLM_MARK",
+    "RLM_SANDBOXED",
+    "RLM_BATCH_SECRETS",
+    # install.sh
+    "RLM_SKILLS_DIR",
+    "RLM_CHECKOUT_PATH",
+    "RLM_TOOL_PYTHON",
+    "RLM_EXTRA_UV_ARGS",
+    "RLM_SKILLS_STRICT",
 )
+"""Variables of rlm that are no settings."""
 
 
 def prepare_ray() -> None:
