@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rlm.core.messages import Reply, ToolCall, Usage, assistant
-from rlm.providers.chat import ChatAssembler, reply
+from rlm.providers.chat import ChatAPI, ChatAssembler
 from rlm.providers.errors import Fault, TransportError
 from rlm.providers.normalize import message, strip_surrogates
 from rlm_testkit.scripted import chunks
@@ -57,6 +57,8 @@ BODIES = st.fixed_dictionaries(
         ),
     },
 )
+
+reply = ChatAPI().reply
 
 
 def characters() -> int:
@@ -155,7 +157,7 @@ def test_a_stream_cut_anywhere_gives_the_same_reply_as_the_whole(
 
 def outcome(body: dict[str, Any]) -> Reply | str:
     try:
-        return reply(body, characters, counted())
+        return reply(body, characters)
     except TransportError as empty:
         return empty.reason
 

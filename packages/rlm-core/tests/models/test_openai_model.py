@@ -21,9 +21,9 @@ from rlm.core.events import Delta, Event, Retried, Waiting
 from rlm.core.messages import Reply, System, ToolResult, Usage, User, assistant
 from rlm.errors import ConfigError, CredentialsError, ModelError, ModelUnavailable
 from rlm.providers import sse
-from rlm.providers.client import OpenAIClient
+from rlm.providers.client import EndpointModel, OpenAIClient
 from rlm.providers.endpoint import Endpoint
-from rlm.providers.retrying import Retrying, RetryPolicy, Silence, backoff, later
+from rlm.providers.retrying import RetryPolicy, Silence, backoff, later
 from rlm.version import VERSION
 from rlm_testkit.scripted import (
     Answer,
@@ -47,7 +47,7 @@ BASH = {"name": "bash", "description": "d", "parameters": {"type": "object", "pr
 class Asked:
     """A model, and the events that it emitted."""
 
-    def __init__(self, model: Retrying, events: list[Event]) -> None:
+    def __init__(self, model: EndpointModel, events: list[Event]) -> None:
         self.model = model
         self.events = events
 

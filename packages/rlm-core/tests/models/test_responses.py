@@ -12,12 +12,11 @@ from rlm.core.adaptation import Adaptation, adapt
 from rlm.core.events import Adapted, Delta, Event, ParametersChanged, Replied, Retried, Said, ToolReturned
 from rlm.core.messages import Assistant, Message, Reply, System, ToolResult, Usage, User, assistant, items_of
 from rlm.errors import ContentFiltered, ContextTooLong, CredentialsError, MessagesRefused, ModelError, ModelUnavailable
-from rlm.providers.client import OpenAIClient, api_for
+from rlm.providers.client import EndpointModel, OpenAIClient, api_for
 from rlm.providers.endpoint import Endpoint
 from rlm.providers.errors import Fault, HTTPError, TransportError, judge
 from rlm.providers.ports import Piece
 from rlm.providers.responses import ResponsesAPI, ResponsesAssembler, from_output, to_input, to_params
-from rlm.providers.retrying import Retrying
 from rlm.sessions.decoder import RecordDecoder
 from rlm.sessions.encoder import RecordEncoder
 from rlm.sessions.journal import parse
@@ -31,7 +30,9 @@ URL = "data:image/png;base64,AAAA"
 PAGE = Path(__file__).parents[4] / "docs" / "sessions.md"
 
 
-def model(client: OpenAIClient, events: list[Event], params: dict[str, Any] | None = None, *, stream: bool) -> Retrying:
+def model(
+    client: OpenAIClient, events: list[Event], params: dict[str, Any] | None = None, *, stream: bool
+) -> EndpointModel:
     return client.model("m", params, depth=0, sink=events.append, stream=stream)
 
 

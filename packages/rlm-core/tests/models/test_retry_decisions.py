@@ -6,8 +6,8 @@ from email.utils import formatdate
 
 import pytest
 from rlm.errors import ContextTooLong, CredentialsError, ModelError, ModelUnavailable
-from rlm.providers.errors import HTTPError, Retry, inside, judge
-from rlm.providers.transport_errors import breakdown
+from rlm.providers.errors import HTTPError, Retry, embedded_fault, judge
+from rlm.providers.transport_errors import transport_error
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,8 @@ def test_what_a_chat_template_refuses_once_it_refuses_always(status: int, words:
     assert (decision.error, decision.retry, decision.hint) == (ModelError, Retry.NEVER, "")
     reported = words if words[0] != "{" else decision.reason.partition(": ")[2][:40]
     assert reported[:40] in decision.reason
-    assert judge(inside({"message": words, "type": "server_error"})).retry is Retry.NEVER  # in a stream with status 200
+    in_a_stream = embedded_fault({"message": words, "type": "server_error"})  # with status 200
+    assert judge(in_a_stream).retry is Retry.NEVER
 
 
 @pytest.mark.parametrize(
@@ -253,7 +254,7 @@ def test_a_number_out_of_range_is_no_long_context(words: str) -> None:
     ],
 )
 def test_an_error_within_a_reply_is_judged_as_one_outside(error: object, expected: type[Exception]) -> None:
-    fault = inside(error)
+    fault = embedded_fault(error)
     assert judge(fault).error is expected
 
 
@@ -283,7 +284,7 @@ def test_an_unknown_status_is_a_number() -> None:
 def test_the_cause_is_found_at_the_bottom() -> None:
     outer = RuntimeError("Connection error.")
     outer.__cause__ = ExceptionGroup("tried", [ConnectionRefusedError(111, "no")])
-    assert breakdown(outer, "here:80").reason == "connection refused by here:80"
-    unreachable = breakdown(OSError(101, "Network is unreachable"), "here:80")
+    assert transport_error(outer, "here:80").reason == "connection refused by here:80"
+    unreachable = transport_error(OSError(101, "Network is unreachable"), "here:80")
     assert unreachable.reason == "no connection to here:80 ([Errno 101] Network is unreachable)"
     assert judge(unreachable).retry is Retry.BRIEFLY

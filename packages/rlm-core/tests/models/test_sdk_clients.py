@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
-from rlm.providers.chat import ChatAPI
+from rlm.providers.chat import ChatAssembler
 from rlm.providers.connection import Connection
 from rlm.providers.endpoint import Endpoint
 from rlm.providers.ports import Piece
@@ -73,9 +73,7 @@ async def test_only_so_many_are_granted_at_once() -> None:
 
 async def test_requests_that_come_in_waves_use_the_connections_of_the_first() -> None:
     async def wave() -> None:
-        posts = (
-            connection.post("/chat/completions", {"messages": []}, {}, _unheard, ChatAPI().assembler()) for _ in "1234"
-        )
+        posts = (connection.post("/chat/completions", {"messages": []}, {}, _unheard, ChatAssembler) for _ in "1234")
         await asyncio.gather(*posts)
 
     all_there = replace(text("ok"), gate=lambda _: len(server.requests) >= 4)

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from rlm.core.messages import Reply
 from rlm.present.export.token_data import read_token_data
-from rlm.providers.chat import ChatAssembler, reply
+from rlm.providers.chat import ChatAPI, ChatAssembler
 from rlm.providers.responses import ResponsesAPI
 from rlm_testkit.scripted import chunks
 
+reply = ChatAPI().reply
 ENTRIES: list[dict[str, Any]] = [
     {"token": word, "logprob": prob, "bytes": None, "top_logprobs": []} for word, prob in (("a", -1), ("b", -0.5))
 ]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 
 from msgspec.structs import replace
 
 from rlm.core.adaptation import Adaptation
-from rlm.core.messages import Reply, Wire
+from rlm.core.messages import Reply, size
 from rlm.errors import MessagesRefused
+from rlm.providers.catalog import Catalog, no_such_model
 from rlm.providers.connection import Connection
-from rlm.providers.errors import HTTPError, TransportError, judge
+from rlm.providers.errors import HTTPError, TransportError, is_unknown_model, judge
 from rlm.providers.learned import Learned, refused_parameter, refuses_form, refuses_reuse, refuses_usage
-from rlm.providers.ports import API, Heard, ModelPrompt
+from rlm.providers.ports import API, ModelPrompt, OnData
 from rlm.providers.prices import PriceList
 from rlm.version import VERSION
 
@@ -30,8 +30,9 @@ class ModelRequest:
         api: API,
         prompt: ModelPrompt,
         learned: Learned,
-        heard: Heard,
+        on_data: OnData,
         *,
+        catalog: Catalog,
         prices: PriceList,
         stream: bool,
         depth: int,
@@ -42,8 +43,9 @@ class ModelRequest:
         self._prompt = prompt
         self._body = api.body(prompt)
         self._learned = learned
+        self._catalog = catalog
         self._prices = prices
-        self._heard = heard
+        self._on_data = on_data
         self._wanted = stream
         self._stream = self._first = stream if learned.stream is None else learned.stream
         self._garbled = learned.garbled
@@ -59,7 +61,7 @@ class ModelRequest:
         if tell_id:
             self._headers[REQUEST_ID] = id
 
-    async def attempt(self, prompt_size: Callable[[], int]) -> Reply:
+    async def attempt(self) -> Reply:
         """Try once. If the server refuses a part of the form, try again at once without it.
 
         Raises:
@@ -69,13 +71,15 @@ class ModelRequest:
         with_usage = self._learned.with_usage
         try:
             body = await self._send(with_usage=with_usage)
-            reply = self._api.reply(body, prompt_size)
+            reply = self._api.reply(body, lambda: sum(map(size, self._prompt.messages)))
         except HTTPError as fault:
-            if not self._concede(fault, with_usage=with_usage):
-                self._ask_for_adaptation(fault)
-                fault.hint = self._api.hint(fault) or refused_parameter(fault, self._prompt.params or {})
-                raise
-            return await self.attempt(prompt_size)
+            if self._concede(fault, with_usage=with_usage):
+                return await self.attempt()
+            self._ask_for_adaptation(fault)
+            fault.hint = self._api.hint(fault) or refused_parameter(fault, self._prompt.params or {})
+            if is_unknown_model(fault) and (better := await self._unknown_model()):
+                raise better from fault
+            raise
         except TransportError as fault:
             self._garbled |= fault.unreadable and self._stream
             self._stream ^= fault.unreadable  # the next try requests the other form
@@ -110,15 +114,25 @@ class ModelRequest:
         self._learned.adaptations.add(adaptation)
         raise MessagesRefused(reason)
 
+    async def _unknown_model(self) -> TransportError | None:
+        """Return a better error for a refused model name, if the endpoint's list does not contain it; else None."""
+        model = self._prompt.model
+        try:
+            names = list(await self._catalog.models())
+        except Exception:  # noqa: BLE001 - many servers have no such list
+            return None
+        if not names or model in names:
+            return None
+        return TransportError(no_such_model(model, self._connection.endpoint.host, names), lasting=True)
+
     async def _send(self, *, with_usage: bool) -> object:
+        """Send the body in the present form, and return that of the reply."""
+        body = self._body
+        if self._stream:
+            body = body | self._api.streamed(with_usage=with_usage)
+        elif self._garbled:  # only if the server's stream cannot be read: some servers refuse the parameter
+            body = body | {"stream": False}
         headers = self._headers | {"x-stainless-retry-count": str(self._sent)}
         self._sent += 1
         self._prices.load_soon()
-        form = self._form(with_usage=with_usage)
-        return await self._connection.post(self._api.path, form, headers, self._heard, self._api.assembler())
-
-    def _form(self, *, with_usage: bool) -> Wire:
-        if self._stream:
-            return self._body | self._api.streamed(with_usage=with_usage)
-        # set only if the server's stream cannot be read: some servers refuse the parameter with any value
-        return self._body | ({"stream": False} if self._garbled else {})
+        return await self._connection.post(self._api.path, body, headers, self._on_data, self._api.assembler)

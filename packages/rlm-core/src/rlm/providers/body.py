@@ -12,7 +12,7 @@ from rlm.core.messages import Wire
 from rlm.providers import sse
 from rlm.providers.error_body import QUOTED, web_page
 from rlm.providers.errors import TransportError
-from rlm.providers.ports import Assembler, Heard
+from rlm.providers.ports import Assembler, OnData
 from rlm.text.clip import one_line
 
 GRACE = 10.0
@@ -20,27 +20,27 @@ GRACE = 10.0
 _DRAIN = 1.0  # seconds to read what follows [DONE], so that the connection can be reused
 
 
-async def read_body(response: Any, assembler: Assembler, heard: Heard) -> Any:
+async def read_body(response: Any, new_assembler: Callable[[], Assembler], on_data: OnData) -> Any:
     """Return the reply as JSON. Its first bytes show its form: some servers stream with any Content-Type, or unasked.
 
     Raises:
         HTTPError, TransportError: the body contains no reply.
     """
-    chunks = _heard(response.aiter_bytes(), heard)
+    chunks = _reported(response.aiter_bytes(), on_data)
     start, kind = b"", None
     async for chunk in chunks:
         start += chunk
         if kind := sse.kind_of(start):
             break
     if kind == "events":
-        return await _read_events(_and_then(start, chunks), assembler, heard)
+        return await _read_events(_and_then(start, chunks), new_assembler(), on_data)
     rest = [chunk async for chunk in chunks]
-    return _read_whole(b"".join((start, *rest)), response.headers.get("content-encoding", ""), assembler)
+    return _read_whole(b"".join((start, *rest)), response.headers.get("content-encoding", ""), new_assembler)
 
 
-async def _heard(chunks: AsyncIterator[bytes], heard: Heard) -> AsyncIterator[bytes]:
+async def _reported(chunks: AsyncIterator[bytes], on_data: OnData) -> AsyncIterator[bytes]:
     async for chunk in chunks:
-        heard(None)
+        on_data(None)
         yield chunk
 
 
@@ -50,12 +50,12 @@ async def _and_then(start: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator
         yield chunk
 
 
-def _read_whole(body: bytes, encoding: str, assembler: Assembler) -> Any:
+def _read_whole(body: bytes, encoding: str, new_assembler: Callable[[], Assembler]) -> Any:
     text = body.decode(json.detect_encoding(body), errors="replace")
     with suppress(ValueError, RecursionError):
         return sse.whole(text)
     with suppress(ValueError, RecursionError):
-        return _of_lines(text, assembler)
+        return _of_lines(text, new_assembler())
     if page := web_page(text):
         raise TransportError(f"{page} instead of an answer", unreadable=True)
     if not text.strip():
@@ -79,24 +79,24 @@ def _of_lines(text: str, assembler: Assembler) -> Any:
     return assembler.body()
 
 
-async def _read_events(chunks: AsyncIterator[bytes], assembler: Assembler, heard: Heard) -> Wire:
+async def _read_events(chunks: AsyncIterator[bytes], assembler: Assembler, on_data: OnData) -> Wire:
     decoder = sse.SSEDecoder()
     async for chunk in _until_silent(chunks, lambda: assembler.finished):
         for data in decoder.feed(chunk):
-            if _add(data, assembler, heard):
+            if _add(data, assembler, on_data):
                 await _drain(chunks)
                 return assembler.body(done=True)
-    done = [_add(data, assembler, heard) for data in decoder.end()]
+    done = [_add(data, assembler, on_data) for data in decoder.end()]
     return assembler.body(done=any(done))
 
 
-def _add(data: str, assembler: Assembler, heard: Heard) -> bool:
+def _add(data: str, assembler: Assembler, on_data: OnData) -> bool:
     """Add an event. Return whether it was the last one."""
     if data.strip() == sse.DONE:
         return True
     try:
         for event in sse.payloads(data):
-            heard(assembler.add(event))
+            on_data(assembler.add(event))
     except (ValueError, RecursionError):
         if not assembler.finished:  # some servers send other data after the end
             words = "" if data.lstrip().startswith(("{", "[")) else f" ({one_line(data, QUOTED)})"

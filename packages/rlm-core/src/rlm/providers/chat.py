@@ -10,7 +10,7 @@ from typing import Any
 from rlm.core.adaptation import Adaptation
 from rlm.core.messages import CHAT, Reply, Wire, assistant
 from rlm.providers import normalize
-from rlm.providers.errors import HTTPError, TransportError, error_in, inside
+from rlm.providers.errors import HTTPError, TransportError, check_for_error
 from rlm.providers.learned import wanted_adaptation
 from rlm.providers.ports import ModelPrompt, Piece
 
@@ -49,29 +49,20 @@ class ChatAPI:
         return RESPONSES_NEEDED if _NAMES_RESPONSES.search(fault.text.lower()) else ""
 
     def reply(self, body: Any, prompt_size: Callable[[], int]) -> Reply:
-        return reply(body, prompt_size)
-
-
-def reply(body: Any, prompt_size: Callable[[], int], fresh: Callable[[], str] = normalize.new_id) -> Reply:
-    """Read a chat completion; see `API.reply`. `fresh` creates ids for calls without one."""
-    if not isinstance(body, dict):
-        raise TransportError("the reply is not a JSON object", unreadable=True)
-    if (error := error_in(body)) is not None:
-        raise inside(error)
-    choice = _choice(body.get("choices"))
-    received, written = normalize.message(choice["message"], fresh)
-    finish = str(choice.get("finish_reason") or ("tool_calls" if "tool_calls" in received else "stop"))
-    tokens = normalize.usage(body.get("usage"), prompt_size, received)
-    data = normalize.token_data(body) | normalize.token_data(choice)
-    return normalize.reply(assistant(received, written), tokens, finish, data)
-
-
-def _choice(choices: Any) -> Wire:
-    if not isinstance(choices, list) or not choices:
-        raise TransportError("the reply contains no choices", unreadable=True)
-    if not isinstance(choices[0], dict) or not isinstance(choices[0].get("message"), dict):
-        raise TransportError("the reply contains no message", unreadable=True)
-    return choices[0]
+        if not isinstance(body, dict):
+            raise TransportError("the reply is not a JSON object", unreadable=True)
+        check_for_error(body)
+        choices = body.get("choices")
+        if not isinstance(choices, list) or not choices:
+            raise TransportError("the reply contains no choices", unreadable=True)
+        choice = choices[0]
+        if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
+            raise TransportError("the reply contains no message", unreadable=True)
+        received, written = normalize.message(choice["message"])
+        finish = str(choice.get("finish_reason") or ("tool_calls" if "tool_calls" in received else "stop"))
+        tokens = normalize.usage(body.get("usage"), prompt_size, received)
+        data = normalize.token_data(body) | normalize.token_data(choice)
+        return normalize.reply(assistant(received, written), tokens, finish, data)
 
 
 # ---- streams
@@ -82,7 +73,7 @@ class ChatAssembler:
 
     def __init__(self) -> None:
         self._message: Wire = {}
-        self._calls = Calls()
+        self._calls = CallAssembler()
         self._begun = False
         self._finish: Any = None
         self._usage: Any = None
@@ -105,8 +96,7 @@ class ChatAssembler:
         """
         if not isinstance(chunk, dict):
             raise TransportError("the stream contains something that is not a JSON object", unreadable=True)
-        if (error := error_in(chunk)) is not None:
-            raise inside(error)
+        check_for_error(chunk)
         self._usage = chunk.get("usage") or self._usage
         self._served |= {name: chunk[name] for name in _SERVED if chunk.get(name)}
         choices = chunk.get("choices")
@@ -117,7 +107,7 @@ class ChatAssembler:
             raise TransportError("the stream contains no message", unreadable=True)
         self._finish = choice.get("finish_reason") or self._finish
         for name, value in (normalize.token_data(chunk) | normalize.token_data(choice)).items():
-            if _SAID_WHOLE.search(name):
+            if _COMPLETE.search(name):
                 self._token_data[name] = value
             else:
                 merge(self._token_data, {name: value})
@@ -145,7 +135,9 @@ class ChatAssembler:
             if not isinstance(piece, dict):
                 raise TransportError("the stream contains an invalid tool call", unreadable=True)
             self._calls.add(piece)
-            arguments += _arguments(piece)
+            function = piece.get("function")
+            added = function.get("arguments") if isinstance(function, dict) else None
+            arguments += added if isinstance(added, str) else ""
         text = normalize.text_of(delta.get("content")) or ""
         rest = {name: value for name, value in delta.items() if name not in ("tool_calls", "content")}
         merge(self._message, rest | ({"content": text} if text else {}))
@@ -153,23 +145,17 @@ class ChatAssembler:
         return Piece(text, reasoning, arguments)
 
 
-def _arguments(call: Wire) -> str:
-    function = call.get("function")
-    arguments = function.get("arguments") if isinstance(function, dict) else None
-    return arguments if isinstance(arguments, str) else ""
-
-
 _SERVED = ("model", "service_tier")
-_SAID_WHOLE = re.compile("prompt|meta_info|sglext")
+_COMPLETE = re.compile("prompt|meta_info|sglext")
 """Token data with these names is complete in a chunk. Other token data comes in parts."""
 
 
-class Calls:
-    """The tool calls of a message. `calls` has them in the order in which they began."""
+class CallAssembler:
+    """Assemble the tool calls of a message from pieces. `calls` has them in the order in which they began."""
 
     def __init__(self) -> None:
         self.calls: list[Wire] = []
-        self._places: dict[Any, Wire] = {}
+        self._by_index: dict[Any, Wire] = {}
         self._alone: str | None = None  # a name that came without arguments, after a complete call of the same name
 
     def add(self, piece: Wire) -> None:
@@ -177,29 +163,29 @@ class Calls:
         alone, self._alone = self._alone, None
         if alone and not function.get("name") and function.get("arguments"):
             function["name"] = alone
-        call = self._whose(piece, function)
+        call = self._call_of(piece, function)
         if call is None:
             call = {}
             self.calls.append(call)
-            self._places[_index(piece)] = call
+            self._by_index[_call_index(piece)] = call
         have = call.get("function", {}).get("arguments")
         if isinstance(have, dict) and isinstance(function.get("arguments"), dict):
             function["arguments"], call["function"]["arguments"] = None, have | function["arguments"]
-        if isinstance(have, str) and _says_again(function.get("arguments"), have):
+        if isinstance(have, str) and _repeats(function.get("arguments"), have):
             call["function"]["arguments"] = function.pop("arguments")
         _merge_name(call, function)
         rest = {name: value for name, value in piece.items() if name not in ("index", "function")}
         merge(call, rest | {"function": {name: value for name, value in function.items() if name != "name"}})
 
-    def _whose(self, piece: Wire, function: Wire) -> Wire | None:
+    def _call_of(self, piece: Wire, function: Wire) -> Wire | None:
         """Return the call that a piece belongs to; None if it begins a new call.
 
         It is found by the index if there is one, else by the id; else it is the newest call.
         """
-        index, id_ = _index(piece), piece.get("id")
+        index, id_ = _call_index(piece), piece.get("id")
         known = [call for call in self.calls if id_ and call.get("id") == id_]
         if index is not None:
-            call = self._places.get(index)
+            call = self._by_index.get(index)
         else:
             call = known[0] if known else self.calls[-1] if self.calls else None
         return None if call is None or self._begins_another(index, id_, function, call) else call
@@ -215,8 +201,8 @@ class Calls:
             return False
         same_name = name == call.get("function", {}).get("name")
         if id_ and other_id:
-            return index is None or _is_whole(call) or not same_name
-        if not _is_whole(call):
+            return index is None or _is_complete(call) or not same_name
+        if not _is_complete(call):
             return False
         if same_name and not id_ and not function.get("arguments"):
             self._alone = name  # a repeated name, or the beginning of another call: the next piece decides
@@ -224,12 +210,12 @@ class Calls:
         return True
 
 
-def _index(piece: Wire) -> Any:
+def _call_index(piece: Wire) -> Any:
     index = piece.get("index")
     return index if isinstance(index, int | str) else None
 
 
-def _is_whole(call: Wire) -> bool:
+def _is_complete(call: Wire) -> bool:
     arguments = call.get("function", {}).get("arguments")
     return isinstance(arguments, dict) or _is_object(arguments)
 
@@ -241,7 +227,7 @@ def _is_object(text: Any) -> bool:
         return False
 
 
-def _says_again(arguments: Any, have: str) -> bool:
+def _repeats(arguments: Any, have: str) -> bool:
     """Return whether a piece repeats all arguments so far: some providers do so in every piece, or once at the end."""
     return isinstance(arguments, str) and have != "" and arguments.startswith(have) and _is_object(arguments)
 
@@ -272,14 +258,14 @@ def merge(whole: Wire, piece: Wire) -> None:
 
 def _extend(whole: list[Any], pieces: list[Any]) -> None:
     for piece in pieces:
-        same = [item for item in whole if _place(piece) is not None and _place(item) == _place(piece)]
+        same = [item for item in whole if _index_of(piece) is not None and _index_of(item) == _index_of(piece)]
         if same:
             merge(same[0], piece)
         else:
             whole.append(_copy(piece))
 
 
-def _place(item: Any) -> Any:
+def _index_of(item: Any) -> Any:
     return item.get("index") if isinstance(item, dict) else None
 
 

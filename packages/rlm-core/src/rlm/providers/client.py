@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from types import TracebackType
 from typing import Self
 
 from rlm.core.adaptation import Adaptation
-from rlm.core.messages import Message, Reply, Schema, Wire, size
+from rlm.core.messages import Message, Reply, Schema, Wire
 from rlm.core.ports import Sink, ToolChoice
 from rlm.providers.attempt import ModelRequest
-from rlm.providers.catalog import Catalog, no_such_model
+from rlm.providers.catalog import Catalog
 from rlm.providers.chat import ChatAPI
 from rlm.providers.connection import Connection
 from rlm.providers.endpoint import Endpoint
-from rlm.providers.errors import HTTPError, TransportError, is_unknown_model
 from rlm.providers.learned import Learned
 from rlm.providers.limiter import Gate
-from rlm.providers.ports import API, Attempt, Heard, ModelPrompt
+from rlm.providers.ports import API, ModelPrompt
 from rlm.providers.prices import PriceList
 from rlm.providers.responses import ResponsesAPI
-from rlm.providers.retrying import Retrying, RetryPolicy
+from rlm.providers.retrying import RetryLoop, RetryPolicy
 from rlm.text.redact import Redactor
 
 BUDGET = 300.0
@@ -68,7 +67,8 @@ class OpenAIClient:
         self.catalog = Catalog(partial(self.connection.get, "/models"), self.prices)
         self.request_ids = request_ids
         """If true, each request sends its id, for a trainer behind the endpoint."""
-        self._learned: dict[str, Learned] = {}
+        self.learned: dict[str, Learned] = {}
+        """What all agents have learnt about each model of the endpoint."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -86,69 +86,52 @@ class OpenAIClient:
 
     def model(
         self, name: str, params: Wire | None = None, *, depth: int, sink: Sink, stream: bool, cache_key: str = ""
-    ) -> Retrying:
+    ) -> EndpointModel:
         """Create an agent's model. `params` go into each request. `depth`: root 0. `stream`: a user watches.
 
         OpenAI sends requests with the same `cache_key` to the same machines. Other providers do not get the parameter.
         """
-        key = self.connection.endpoint.api_key
         cached = {"prompt_cache_key": cache_key} if cache_key and self.connection.endpoint.is_openai else {}
-        provider = EndpointModel(self, name, cached | (params or {}), depth=depth, stream=stream)
-        return Retrying(provider, self.connection, self.policy, sink, Redactor([key] if key else []), depth=depth)
-
-    async def unknown_model(self, model: str) -> TransportError | None:
-        """Return a better error for a refused model name, if the endpoint's list does not contain it; else None."""
-        try:
-            names = list(await self.catalog.models())
-        except Exception:  # noqa: BLE001 - many servers have no such list
-            return None
-        if not names or model in names:
-            return None
-        return TransportError(no_such_model(model, self.connection.endpoint.host, names), lasting=True)
-
-    def learned(self, model: str) -> Learned:
-        """Return what all agents have learnt about a model at this endpoint."""
-        return self._learned.setdefault(model, Learned())
+        return EndpointModel(self, name, cached | (params or {}), depth=depth, sink=sink, stream=stream)
 
 
 class EndpointModel:
-    """One agent's model at an endpoint: a `rlm.providers.ports.Provider`."""
+    """One agent's model at an endpoint: a `rlm.core.ports.Model`. It retries as long as another try can help.
 
-    def __init__(self, client: OpenAIClient, name: str, params: Wire, *, depth: int, stream: bool) -> None:
+    After a broken stream it reports `Retried`, and the text of the message comes again from its start.
+    """
+
+    def __init__(self, client: OpenAIClient, name: str, params: Wire, *, depth: int, sink: Sink, stream: bool) -> None:
         self.name = name
+        self.api = client.api.name
         self.params = {name: value for name, value in params.items() if name not in _OURS}
         self._client = client
+        self._learned = client.learned.setdefault(name, Learned())
         self._depth = depth
+        self._sink = sink
         self._stream = stream or params.get("stream") is True
-
-    @property
-    def api(self) -> str:
-        return self._client.api.name
+        key = client.connection.endpoint.api_key
+        self._redactor = Redactor([key] if key else [])
 
     @property
     def adaptations(self) -> frozenset[Adaptation]:
-        return frozenset(self._client.learned(self.name).adaptations)
+        return frozenset(self._learned.adaptations)
 
-    def request(
-        self, messages: Sequence[Message], tools: Sequence[Schema], tool_choice: ToolChoice, heard: Heard
-    ) -> Attempt:
+    async def complete(
+        self, messages: Sequence[Message], tools: Sequence[Schema], tool_choice: ToolChoice = "auto"
+    ) -> Reply:
+        client = self._client
+        retry = RetryLoop(client.connection, client.policy, self._sink, self._redactor, depth=self._depth)
         request = ModelRequest(
-            self._client.connection,
-            self._client.api,
+            client.connection,
+            client.api,
             ModelPrompt(self.name, messages, tools, tool_choice, self.params),
-            self._client.learned(self.name),
-            heard,
-            prices=self._client.prices,
+            self._learned,
+            retry.on_data,
+            catalog=client.catalog,
+            prices=client.prices,
             stream=self._stream,
             depth=self._depth,
-            tell_id=self._client.request_ids,
+            tell_id=client.request_ids,
         )
-        return partial(self._attempt, request, lambda: sum(map(size, messages)))
-
-    async def _attempt(self, request: ModelRequest, prompt_size: Callable[[], int]) -> Reply:
-        try:
-            return await request.attempt(prompt_size)
-        except HTTPError as fault:
-            if is_unknown_model(fault) and (better := await self._client.unknown_model(self.name)):
-                raise better from fault
-            raise
+        return await retry.silence.during(retry.run(request.attempt))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -14,13 +14,13 @@ from rlm.process.programs import know_processor
 from rlm.providers.body import read_body
 from rlm.providers.endpoint import OPENAI_HOST, Endpoint, Proxy, proxy_for, speaks_tls, tls_context
 from rlm.providers.error_body import QUOTED
-from rlm.providers.errors import Fault, HTTPError, TransportError, inside
+from rlm.providers.errors import Fault, HTTPError, TransportError, embedded_fault
 from rlm.providers.lean_import import import_openai
 from rlm.providers.limiter import Gate, RequestLimiter
 from rlm.providers.normalize import strip_surrogates
-from rlm.providers.ports import Assembler, Heard
+from rlm.providers.ports import Assembler, OnData
 from rlm.providers.sdk_clients import SDKClients
-from rlm.providers.transport_errors import BROKE_OFF, breakdown, refuses_url
+from rlm.providers.transport_errors import BROKE_OFF, refuses_url, transport_error
 from rlm.providers.url_problems import NO_URL, shown, url_problem
 from rlm.text.clip import one_line
 
@@ -45,7 +45,8 @@ class Connection:
         endpoint.check()
         self.endpoint = endpoint
         self.read_timeout = read_timeout
-        self.limiter = RequestLimiter(endpoint.host, gate)
+        self._host = endpoint.host
+        self.limiter = RequestLimiter(self._host, gate)
         self.reached = False
         """True when the server has answered at least once."""
         self._proxy: Proxy | None = None
@@ -68,19 +69,24 @@ class Connection:
             await self._clients.close()
 
     async def post(
-        self, path: str, body: dict[str, Any], headers: dict[str, Any], heard: Heard, assembler: Assembler
+        self,
+        path: str,
+        body: dict[str, Any],
+        headers: dict[str, Any],
+        on_data: OnData,
+        new_assembler: Callable[[], Assembler],
     ) -> Any:
-        """Send `body` and return the reply as JSON. `assembler` must be new; it is used if the reply is streamed.
+        """Send `body` and return the reply as JSON. `new_assembler` is called if the reply is streamed.
 
         Raises:
             HTTPError, TransportError: there is no reply.
         """
         clients = self._clients or await self.open()
         try:
-            with _faults(self.endpoint.host, self._proxy):
+            with _faults(self._host, self._proxy):
                 async with clients.borrow() as sdk, await _post(sdk, path, body, headers) as stream:
                     self.reached = True
-                    return await read_body(stream.response, assembler, heard)
+                    return await read_body(stream.response, new_assembler, on_data)
         except HTTPError:
             self.reached = True
             raise
@@ -95,7 +101,7 @@ class Connection:
         """
         clients = await self.open()
         options = {"headers": self.authorization, "max_retries": 0, "timeout": GET_TIMEOUT}
-        with _faults(self.endpoint.host, self._proxy):
+        with _faults(self._host, self._proxy):
             async with clients.borrow() as sdk:
                 return await sdk.get(path, options=options, cast_to=object)
 
@@ -129,7 +135,7 @@ class Connection:
                 base_url=self.endpoint.url,
                 default_query=self.endpoint.query,
                 api_key=self.endpoint.api_key or "none",  # the SDK requires one; each request sets its own header
-                max_retries=0,  # `Retrying` does all retries, so that there is one backoff and one count
+                max_retries=0,  # `RetryLoop` does all retries, so that there is one backoff and one count
                 timeout=openai.Timeout(self.read_timeout, connect=CONNECT_TIMEOUT),
                 http_client=http,
             )
@@ -140,7 +146,7 @@ class Connection:
         if not unclear or not await speaks_tls(self.endpoint):
             return fault
         return TransportError(
-            f"{self.endpoint.host} uses https, not http", lasting=True, hint="Set RLM_BASE_URL to an https:// URL."
+            f"{self._host} uses https, not http", lasting=True, hint="Set RLM_BASE_URL to an https:// URL."
         )
 
 
@@ -162,16 +168,13 @@ async def _post(sdk: Any, path: str, body: dict[str, Any], headers: dict[str, An
 
     `chat.completions.create` would process the whole history in Python: 136 ms at 400 turns; this takes 3 ms.
     """
-
-    async def post(body: dict[str, Any]) -> Any:
-        options = {"headers": headers, "max_retries": 0}
-        kind = import_openai().AsyncStream[object]
-        return await sdk.post(path, body=body, options=options, cast_to=object, stream=True, stream_cls=kind)
-
+    options = {"headers": headers, "max_retries": 0}
+    kind = import_openai().AsyncStream[object]
+    post = partial(sdk.post, path, options=options, cast_to=object, stream=True, stream_cls=kind)
     try:
-        return await post(body)
+        return await post(body=body)
     except ValueError:  # a lone surrogate, or a number that JSON cannot represent
-        return await post(strip_surrogates(body))
+        return await post(body=strip_surrogates(body))
 
 
 async def _refuse_redirect(response: Any) -> None:
@@ -230,8 +233,8 @@ def _fault(error: Exception, host: str, proxy: Proxy | None) -> Fault | None:
         case openai.APIConnectionError(__cause__=TransportError() as fault):
             return fault
         case openai.APIConnectionError() | OSError():
-            return breakdown(error, host, proxy)
+            return transport_error(error, host, proxy)
         case openai.APIError():  # an error object in the stream
-            return inside(error.body)
+            return embedded_fault(error.body)
     # while a body is read, the SDK passes on the HTTP client's exceptions unchanged
-    return breakdown(error, host, proxy) if type(error).__module__.partition(".")[0] in _TRANSPORT else None
+    return transport_error(error, host, proxy) if type(error).__module__.partition(".")[0] in _TRANSPORT else None

@@ -11,7 +11,7 @@ from typing import Any
 
 from rlm.core.messages import Wire
 from rlm.errors import ContentFiltered, ContextTooLong, CredentialsError, ModelError, ModelUnavailable, RlmError
-from rlm.providers import error_patterns as said
+from rlm.providers import error_patterns as patterns
 from rlm.providers.error_body import message_and_code, provider_words, retry_after, status_line, web_page
 
 
@@ -94,7 +94,12 @@ _PLAN = "Check the plan and the billing of the account."
 def judge(fault: HTTPError | TransportError) -> RetryDecision:
     """Decide what to do about a fault."""
     if isinstance(fault, HTTPError):
-        return _judge_refusal(fault)
+        words = provider_words(fault.text)
+        reason = f"{status_line(fault.status)}: {words}" if words else status_line(fault.status)
+        error, retry, hint = _classify(fault.status, fault.text)
+        if fault.hint and error is ModelError:
+            return RetryDecision(reason, error, hint=fault.hint)
+        return RetryDecision(reason, error, retry, hint, retry_after(fault.headers))
     if fault.lasting:
         return RetryDecision(fault.reason, ModelError, hint=fault.hint)
     if fault.few:
@@ -104,24 +109,15 @@ def judge(fault: HTTPError | TransportError) -> RetryDecision:
     return RetryDecision(fault.reason, ModelUnavailable, Retry.BUDGET, _LATER)
 
 
-def _judge_refusal(fault: HTTPError) -> RetryDecision:
-    words = provider_words(fault.text)
-    reason = f"{status_line(fault.status)}: {words}" if words else status_line(fault.status)
-    error, retry, hint = _sentence(fault.status, fault.text)
-    if fault.hint and error is ModelError:
-        return RetryDecision(reason, error, hint=fault.hint)
-    return RetryDecision(reason, error, retry, hint, retry_after(fault.headers))
-
-
 def _too_long(status: int, text: str) -> bool:
     # "too many tokens" with status 429 means a rate limit
-    return status == 413 or bool((said.NEVER_FITS if status == 429 else said.OVERFLOW).search(text))
+    return status == 413 or bool((patterns.NEVER_FITS if status == 429 else patterns.OVERFLOW).search(text))
 
 
 def _filtered(status: int, text: str) -> bool:
     if status not in (400, 403, 422, 451) or "account" in text:  # an account may violate a policy too
         return False
-    return any(said.CONTENT_FILTER.search(each) for each in message_and_code(text))
+    return any(patterns.CONTENT_FILTER.search(each) for each in message_and_code(text))
 
 
 def _no_money_here(status: int, text: str) -> bool:
@@ -130,24 +126,28 @@ def _no_money_here(status: int, text: str) -> bool:
 
 
 def _not_served(status: int, text: str) -> bool:
-    return status in (401, 403) and bool(said.PLACE.search(re.sub(r"[_\-]", " ", text)))
+    return status in (401, 403) and bool(patterns.PLACE.search(re.sub(r"[_\-]", " ", text)))
 
 
 def _not_served_here(status: int, text: str) -> bool:
-    return status in (400, 451) and bool(said.PLACE.search(re.sub(r"[_\-]", " ", text)))
+    return status in (400, 451) and bool(patterns.PLACE.search(re.sub(r"[_\-]", " ", text)))
 
 
 def _firewalled(status: int, text: str) -> bool:
-    return status in (401, 403) and bool(said.FIREWALL.search(text)) and (bool(web_page(text)) or "error code" in text)
+    return (
+        status in (401, 403) and bool(patterns.FIREWALL.search(text)) and (bool(web_page(text)) or "error code" in text)
+    )
 
 
 def _no_access(status: int, text: str) -> bool:
-    return status in (401, 403) or (status == 400 and bool(said.BAD_KEY.search(text)))
+    return status in (401, 403) or (status == 400 and bool(patterns.BAD_KEY.search(text)))
 
 
 def _no_money(status: int, text: str) -> bool:
     words = re.sub(r"[_\-]", " ", text)
-    return status == 402 or (status in _REFUSING and bool(said.QUOTA.search(words)) and not said.PASSING.search(words))
+    return status == 402 or (
+        status in _REFUSING and bool(patterns.QUOTA.search(words)) and not patterns.PASSING.search(words)
+    )
 
 
 _REFUSING = (400, 401, 403, 412, 429)  # not 503: a gateway may mention its own retry budget
@@ -155,25 +155,25 @@ _REFUSING = (400, 401, 403, 412, 429)  # not 503: a gateway may mention its own 
 
 def _no_model(status: int, text: str) -> bool:
     """Check only the message and the code: all other fields may mention models, and the word invalid."""
-    return status in (400, 404, 422) and any(said.UNKNOWN_MODEL.search(each) for each in message_and_code(text))
+    return status in (400, 404, 422) and any(patterns.UNKNOWN_MODEL.search(each) for each in message_and_code(text))
 
 
 def _refused_by_template(status: int, text: str) -> bool:
     # 404: mlx-lm, for all errors; 502: a gateway
-    return status in (400, 404, 422, 500, 501, 502) and bool(said.TEMPLATE.search(text))
+    return status in (400, 404, 422, 500, 501, 502) and bool(patterns.TEMPLATE.search(text))
 
 
 def _wants_tls(status: int, text: str) -> bool:
-    return status == 400 and bool(said.PLAIN_HTTP.search(text))
+    return status == 400 and bool(patterns.PLAIN_HTTP.search(text))
 
 
 def _passes(status: int, _: str) -> bool:
     return status in (408, 409, 425, 429) or status >= 500
 
 
-_Sentence = tuple[type[RlmError], Retry, str]
-_REST: _Sentence = (ModelError, Retry.NEVER, "")
-_TABLE: tuple[tuple[Callable[[int, str], bool], _Sentence], ...] = (
+_Classification = tuple[type[RlmError], Retry, str]
+_OTHER: _Classification = (ModelError, Retry.NEVER, "")
+_TABLE: tuple[tuple[Callable[[int, str], bool], _Classification], ...] = (
     (_too_long, (ContextTooLong, Retry.NEVER, "")),
     (_filtered, (ContentFiltered, Retry.NEVER, "")),
     (_wants_tls, (ModelError, Retry.NEVER, "The server uses https: set RLM_BASE_URL to an https:// URL.")),
@@ -192,8 +192,8 @@ _TABLE: tuple[tuple[Callable[[int, str], bool], _Sentence], ...] = (
 """The first matching row counts."""
 
 
-def _sentence(status: int, text: str) -> _Sentence:
-    return next((sentence for fits, sentence in _TABLE if fits(status, text.lower())), _REST)
+def _classify(status: int, text: str) -> _Classification:
+    return next((found for matches, found in _TABLE if matches(status, text.lower())), _OTHER)
 
 
 _STATUS_OF = {
@@ -208,21 +208,23 @@ _STATUS_OF = {
 
 
 def is_unknown_model(fault: HTTPError) -> bool:
-    return _sentence(fault.status, fault.text)[2] == _MODEL
+    return _classify(fault.status, fault.text)[2] == _MODEL
 
 
-def error_in(body: Wire) -> Any:
-    """Return the error in a body or in a piece of a stream, under any name; None if there is none."""
+def check_for_error(body: Wire) -> None:
+    """Check a body or an event of a stream, of status 200, for an error under any name.
+
+    Raises:
+        HTTPError, TransportError: it is an error.
+    """
     if body.get("error"):
-        return body["error"]
-    words = [body.get(name) for name in ("message", "detail", "msg", "error_msg")]
-    without = body.keys().isdisjoint({"choices", "output"}) and any(
-        isinstance(said, str | list) and said for said in words
-    )
-    return body if without else None
+        raise embedded_fault(body["error"])
+    texts = [body.get(name) for name in ("message", "detail", "msg", "error_msg")]
+    if body.keys().isdisjoint({"choices", "output"}) and any(isinstance(text, str | list) and text for text in texts):
+        raise embedded_fault(body)
 
 
-def inside(error: Any) -> HTTPError | TransportError:
+def embedded_fault(error: Any) -> HTTPError | TransportError:
     """Return the fault for an error object within a reply of status 200."""
     wire = error if isinstance(error, dict) else {"message": error}
     code = str(wire.get("code") or wire.get("status") or "")
@@ -231,6 +233,6 @@ def inside(error: Any) -> HTTPError | TransportError:
     if code.isdecimal() and 400 <= int(code) <= 599:
         return HTTPError(int(code), text)
     lasting = "invalid_request" in str(wire.get("type")) or _refused_by_template(400, text.lower())
-    if lasting or _sentence(400, text) != _REST:
+    if lasting or _classify(400, text) != _OTHER:
         return HTTPError(400, text)
     return TransportError(f"an error instead of an answer: {provider_words(text)}")

@@ -1,8 +1,8 @@
-"""The contracts of APIs and providers. A further API of model servers is one module that implements `API`."""
+"""The contract of an API. A further API of model servers is one module that implements `API`."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,7 +21,7 @@ class Piece:
     arguments: str = ""
 
 
-Heard = Callable[[Piece | None], None]
+OnData = Callable[[Piece | None], None]
 """Called with each piece of a message, and with None for other bytes."""
 
 
@@ -49,7 +49,7 @@ class Assembler(Protocol):
         ...
 
     def add(self, event: Any, /) -> Piece | None:
-        """Add an event. Return the piece that it adds to the message, None if it adds none. See `Heard`.
+        """Add an event. Return the piece that it adds to the message, None if it adds none. See `OnData`.
 
         Raises:
             HTTPError, TransportError: it is an error, or not a valid event.
@@ -102,33 +102,4 @@ class API(Protocol):
         Raises:
             HTTPError, TransportError: the reply contains no message.
         """
-        ...
-
-
-Attempt = Callable[[], Awaitable[Reply]]
-"""One try of a request.
-
-Raises HTTPError or TransportError if it failed, MessagesRefused if the messages must be adapted first.
-"""
-
-
-class Provider(Protocol):
-    """One agent's model without retries. `Retrying` adds them, which makes it a `rlm.core.ports.Model`."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def api(self) -> str: ...
-
-    @property
-    def params(self) -> Wire: ...
-
-    @property
-    def adaptations(self) -> frozenset[Adaptation]: ...
-
-    def request(
-        self, messages: Sequence[Message], tools: Sequence[Schema], tool_choice: ToolChoice, heard: Heard
-    ) -> Attempt:
-        """Prepare one request, to be tried until it succeeds. It learns from each failed try."""
         ...

@@ -9,14 +9,14 @@ docs/sessions.md describes how a request is built from both.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from rlm.core.adaptation import Adaptation, adapt
 from rlm.core.messages import Reply, Wire, assistant, items_of
 from rlm.providers import normalize
 from rlm.providers.chat import ChatAPI
-from rlm.providers.errors import HTTPError, TransportError, error_in, inside
+from rlm.providers.errors import HTTPError, TransportError, check_for_error, embedded_fault
 from rlm.providers.learned import wanted_adaptation
 from rlm.providers.ports import ModelPrompt, Piece
 
@@ -74,8 +74,7 @@ class ResponsesAPI:
     def reply(self, body: Any, prompt_size: Callable[[], int]) -> Reply:
         if not isinstance(body, dict):
             raise TransportError("the reply is not a JSON object", unreadable=True)
-        if (error := error_in(body)) is not None:
-            raise inside(error)
+        check_for_error(body)
         if body.get("status") in ("failed", "cancelled"):
             raise TransportError(f"the reply is {body['status']}, without a reason")
         output = body.get("output")
@@ -83,7 +82,9 @@ class ResponsesAPI:
             raise TransportError("the reply contains no output", unreadable=True)
         received, written, items = from_output(output)
         tokens = normalize.usage(body.get("usage"), prompt_size, received)
-        data = normalize.token_data(body | {"logprobs": {"content": _logprobs(items)}})
+        found = (part.get("logprobs") for part in _parts_of(items, "message"))
+        logprobs = [each for of_part in found if isinstance(of_part, list) for each in of_part]
+        data = normalize.token_data(body | {"logprobs": {"content": logprobs}})  # in the form of the chat API
         return normalize.reply(assistant(received, written, items), tokens, _finish(body, received), data)
 
 
@@ -169,7 +170,7 @@ _TRANSLATED = frozenset(
 # ---- replies
 
 
-def from_output(output: Sequence[Wire], fresh: Callable[[], str] = normalize.new_id) -> tuple[Wire, Wire, list[Wire]]:
+def from_output(output: Sequence[Wire]) -> tuple[Wire, Wire, list[Wire]]:
     """Return the message in the chat format, the received text of repaired calls (see `normalize`), and the items.
 
     The items are unchanged, except for repaired calls.
@@ -179,20 +180,23 @@ def from_output(output: Sequence[Wire], fresh: Callable[[], str] = normalize.new
         "content": _text(items),
         "refusal": _joined(items, "refusal") or None,
         "reasoning_content": _reasoning(items) or None,
-        "tool_calls": [_chat_call(item) for item in items if _is_call(item)],
+        "tool_calls": [
+            {
+                "id": item.get("call_id") or item.get("id"),
+                "type": "function",
+                "function": {"name": item.get("name"), "arguments": item.get("arguments")},
+            }
+            for item in items
+            if _is_call(item)
+        ],
     }
-    received, written = normalize.message(chat, fresh)
+    received, written = normalize.message(chat)
     valid = iter(received.get("tool_calls", ()))
     return received, written, [item | _call_item(next(valid)) if _is_call(item) else item for item in items]
 
 
 def _is_call(item: Wire) -> bool:
     return item.get("type") == "function_call"
-
-
-def _chat_call(item: Wire) -> Wire:
-    function = {"name": item.get("name"), "arguments": item.get("arguments")}
-    return {"id": item.get("call_id") or item.get("id"), "type": "function", "function": function}
 
 
 def _text(items: Iterable[Wire]) -> str | None:
@@ -204,25 +208,22 @@ def _text(items: Iterable[Wire]) -> str | None:
 
 def _joined(items: Iterable[Wire], name: str) -> str:
     """Join the texts with this name in the parts of messages."""
-    contents = (item.get("content") for item in items if item.get("type") == "message")
-    parts = [part for content in contents if isinstance(content, list) for part in content]
-    return "".join(part[name] for part in parts if isinstance(part, dict) and isinstance(part.get(name), str))
-
-
-def _logprobs(items: Iterable[Wire]) -> list[Wire]:
-    """Return the logprobs of all parts of messages, in the form of the chat API."""
-    contents = (item.get("content") for item in items if item.get("type") == "message")
-    parts = [part for content in contents if isinstance(content, list) for part in content if isinstance(part, dict)]
-    found = (part.get("logprobs") for part in parts)
-    return [each for logprobs in found if isinstance(logprobs, list) for each in logprobs]
+    found = (part.get(name) for part in _parts_of(items, "message"))
+    return "".join(text for text in found if isinstance(text, str))
 
 
 def _reasoning(items: Iterable[Wire]) -> str:
     """Return the reasoning if it is readable, else its summary."""
-    found = [item.get("content") or item.get("summary") for item in items if item.get("type") == "reasoning"]
-    parts = [part for content in found if isinstance(content, list) for part in content]
-    texts = [part.get("text") for part in parts if isinstance(part, dict)]
-    return "\n\n".join(text for text in texts if isinstance(text, str) and text)
+    found = (part.get("text") for part in _parts_of(items, "reasoning"))
+    return "\n\n".join(text for text in found if isinstance(text, str) and text)
+
+
+def _parts_of(items: Iterable[Wire], kind: str) -> Iterator[Wire]:
+    """Yield the parts of the content (or else of the summary) of all items of a type."""
+    for item in items:
+        content = item.get("content") or item.get("summary")
+        if item.get("type") == kind and isinstance(content, list):
+            yield from (part for part in content if isinstance(part, dict))
 
 
 def _finish(body: Wire, received: Wire) -> str:
@@ -271,7 +272,7 @@ class ResponsesAssembler:
             raise TransportError("the stream contains something that is not a JSON object", unreadable=True)
         kind, response = str(event.get("type")), event.get("response")
         if kind == "error" or event.get("error"):
-            raise inside(event.get("error") or event)
+            raise embedded_fault(event.get("error") or event)
         if kind in _ENDS and isinstance(response, dict):
             self._response = response
         elif kind == "response.output_item.done" and isinstance(event.get("item"), dict):

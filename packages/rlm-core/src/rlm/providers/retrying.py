@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 
-from rlm.core.adaptation import Adaptation
 from rlm.core.events import Delta, Retried, Waiting, Writing
-from rlm.core.messages import Message, Reply, Schema, Wire
-from rlm.core.ports import Sink, ToolChoice
+from rlm.core.messages import Reply
+from rlm.core.ports import Sink
 from rlm.providers.connection import Connection
 from rlm.providers.errors import HTTPError, Retry, RetryDecision, TransportError, judge
 from rlm.providers.normalize import strip_surrogates
-from rlm.providers.ports import Attempt, Piece, Provider
+from rlm.providers.ports import Piece
 from rlm.text.redact import Redactor
 
 FEW = 3
@@ -45,67 +44,28 @@ class RetryPolicy:
     notice: float = 25.0
 
 
-class Retrying:
-    """A `rlm.core.ports.Model` that retries the requests of a provider until there is a reply, or retrying cannot help.
+Attempt = Callable[[], Awaitable[Reply]]
+"""One try of a request.
 
-    After a broken stream it reports `Retried`, and the text of the message comes again from its start.
-    """
-
-    def __init__(
-        self,
-        provider: Provider,
-        connection: Connection,
-        policy: RetryPolicy,
-        sink: Sink,
-        redactor: Redactor,
-        *,
-        depth: int = 0,
-    ) -> None:
-        """`depth`: levels of the agent below the root."""
-        self._provider = provider
-        self._connection = connection
-        self._policy = policy
-        self._sink = sink
-        self._redactor = redactor
-        self._depth = depth
-
-    @property
-    def name(self) -> str:
-        return self._provider.name
-
-    @property
-    def api(self) -> str:
-        return self._provider.api
-
-    @property
-    def params(self) -> Wire:
-        return self._provider.params
-
-    @property
-    def adaptations(self) -> frozenset[Adaptation]:
-        return self._provider.adaptations
-
-    async def complete(
-        self, messages: Sequence[Message], tools: Sequence[Schema], tool_choice: ToolChoice = "auto"
-    ) -> Reply:
-        tries = _Tries(self._connection, self._policy, self._sink, self._redactor, depth=self._depth)
-        return await tries.run(self._provider.request(messages, tools, tool_choice, tries.heard))
+Raises HTTPError or TransportError if it failed, MessagesRefused if the messages must be adapted first.
+"""
 
 
-class _Tries:
+class RetryLoop:
     """The tries of one request. Every failed try is counted and reported."""
 
     def __init__(
         self, connection: Connection, policy: RetryPolicy, sink: Sink, redactor: Redactor, *, depth: int
     ) -> None:
+        """`depth`: levels of the agent below the root."""
+        self.silence = Silence(sink, policy.notice)
         self._connection = connection
         self._policy = policy
         self._sink = sink
         self._redactor = redactor
         self._depth = depth
         self._failures = 0
-        self._since = 0.0
-        self._silence = Silence(sink, policy.notice)
+        self._since = 0.0  # the time of the first failure
         self._progress = Progress(sink)
 
     async def run(self, attempt: Attempt) -> Reply:
@@ -114,27 +74,23 @@ class _Tries:
         Raises:
             RlmError: another try cannot help.
         """
-        return await self._silence.during(self._try(attempt))
-
-    def heard(self, piece: Piece | None) -> None:
-        """Report a piece of the reply, see `rlm.providers.ports.Heard`."""
-        self._silence.expect(self._connection.read_timeout)
-        if piece is not None:
-            self._silence.moved()
-            self._progress.add(piece)
-
-    async def _try(self, attempt: Attempt) -> Reply:
+        timeout = self._connection.read_timeout
         while True:
-            self._silence.expect(self._connection.read_timeout)
-            self._silence.queued()
+            self.silence.expect(timeout, "waiting for its turn")  # the provider takes no more requests at once
             try:
                 async with self._connection.limiter.request(self._depth, self._sink, self._policy.budget) as waited:
                     self._since += waited  # the time in the queue does not count against the budget
-                    self._silence.sent()
-                    self._silence.expect(self._connection.read_timeout)
+                    self.silence.expect(timeout, "no answer")
                     return await attempt()
             except (HTTPError, TransportError) as fault:
                 await self._wait(judge(fault))
+
+    def on_data(self, piece: Piece | None) -> None:
+        """Report a piece of the reply, see `rlm.providers.ports.OnData`."""
+        self.silence.expect(self._connection.read_timeout)
+        if piece is not None:
+            self.silence.moved()
+            self._progress.add(piece)
 
     async def _wait(self, verdict: RetryDecision) -> None:
         now = time.monotonic()
@@ -146,8 +102,8 @@ class _Tries:
             raise verdict.error(" ".join(filter(None, (f"{reason.rstrip('.')}{last_words}.", verdict.hint))))
         seconds = max(pause, later(asked))
         self._sink(Retried(reason, self._failures, round(seconds, 3)))
-        self._silence.failed(reason, reported=seconds >= LONG_PAUSE)  # the screen leaves out many short pauses
-        self._silence.expect(seconds)
+        self.silence.failed(reason, reported=seconds >= LONG_PAUSE)  # the screen leaves out many short pauses
+        self.silence.expect(seconds)
         await asyncio.sleep(seconds)
 
     def _last_words(self, verdict: RetryDecision, passed: float, pause: float) -> str | None:
@@ -177,16 +133,10 @@ class Silence:
         self._problem = ""
         self._state = "no answer"
 
-    def expect(self, seconds: float) -> None:
-        """Set the maximum seconds until the next try or the timeout."""
+    def expect(self, seconds: float, state: str = "") -> None:
+        """Set the maximum seconds until the next try or the timeout, and what happens until then."""
         self._until = time.monotonic() + seconds
-
-    def queued(self) -> None:
-        """Note that the request waits for its turn: the provider takes no more requests at once."""
-        self._state = "waiting for its turn"
-
-    def sent(self) -> None:
-        self._state = "no answer"
+        self._state = state or self._state
 
     def moved(self) -> None:
         """Note that a piece of the message has come."""

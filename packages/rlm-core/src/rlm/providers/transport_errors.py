@@ -26,7 +26,7 @@ def refuses_url(error: Exception) -> bool:
     return type(error).__name__ == "InvalidURL"
 
 
-def breakdown(error: BaseException, host: str, proxy: Proxy | None = None) -> TransportError:
+def transport_error(error: BaseException, host: str, proxy: Proxy | None = None) -> TransportError:
     """Return the fault that explains why `host` gave no answer. The innermost exception has the system's reason."""
     chain = list(_chain(error))
     host = _redirected_to(chain) or host
@@ -35,7 +35,7 @@ def breakdown(error: BaseException, host: str, proxy: Proxy | None = None) -> Tr
     tls = [link for link in chain if isinstance(link, ssl.SSLError) and not isinstance(link, _UNDER_WAY)]
     if tls:  # behind a proxy that speaks http, it is an error of the server
         way = proxy if proxy and proxy.secure else None
-        return _tls_breakdown(tls[-1], str(way or host), _variable(way))
+        return _tls_error(tls[-1], str(way or host), _variable(way))
     if _BY_PROXY in names:
         why = one_line(str(error.__cause__ or error), QUOTED)
         hint = (
@@ -90,7 +90,7 @@ def _unanswered(chain: Sequence[BaseException], names: set[str], peer: str, prox
     return TransportError(f"no connection to {peer} ({why})", unreached=True, hint=hint)
 
 
-def _tls_breakdown(error: ssl.SSLError, host: str, variable: str) -> TransportError:
+def _tls_error(error: ssl.SSLError, host: str, variable: str) -> TransportError:
     if isinstance(error, ssl.SSLCertVerificationError):
         why = f"the certificate of {host} is not trusted ({error.verify_message})"
         return TransportError(why, lasting=True, hint=_CERTIFICATE)
