@@ -17,7 +17,6 @@ from rlm.core.budget import Stop
 from rlm.core.task import RunResult
 from rlm.errors import AgentError, ConfigError
 from rlm.process import files
-from rlm.process.shared_objects import load
 from rlm.text.encodings import join_surrogates
 
 if TYPE_CHECKING:
@@ -122,6 +121,8 @@ def load_answer(result: RunResult, folder: Path) -> RunResult:
     path = folder / result.value.name
     try:
         if result.value.kind == "pickle":
+            from rlm.process.shared_objects import load
+
             return replace(result, value=load(path))  # a sub-agent's kernel wrote it for this kernel
         text = path.read_text(encoding="utf-8")  # by path: the folder is the kernel's own
     finally:

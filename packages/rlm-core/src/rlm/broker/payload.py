@@ -13,7 +13,6 @@ from typing import Any
 from rlm.broker.protocol import Kind
 from rlm.errors import ConfigError
 from rlm.process import files
-from rlm.process.shared_objects import dump
 from rlm.text.clip import one_line
 from rlm.text.encodings import SAMPLE, likely_encoding_of_start
 from rlm.text.lazy_text import LARGEST
@@ -46,6 +45,8 @@ def pack(obj: object, folder: Path) -> ContextPayload:
     Raises:
         ConfigError: it cannot be pickled, or the disk is full.
     """
+    from rlm.process.shared_objects import dump
+
     path = folder / f"context-{secrets.token_hex(8)}"
     try:
         with os.fdopen(files.create(path), "wb") as file:

@@ -22,11 +22,11 @@ from rlm.config.settings import Config
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.core.budget import Stop
-from rlm.core.task import RunResult, check_task
+from rlm.core.task import NO_NEW_TASK, RunResult, check_task
 from rlm.errors import AgentError, ConfigError
 from rlm.host.host import Host
 from rlm.host.recorded import GivenSettings
-from rlm.host.resume import GO_ON, resumed_spec
+from rlm.host.resume import resumed_spec
 from rlm.host.spec import AgentSpec, context_file
 from rlm.mcp.package import OnProgress
 from rlm.present.show import show_tree
@@ -114,7 +114,7 @@ class OfferedTools:
         self,
         on_progress: OnProgress,
         session: str,
-        task: str = GO_ON,
+        task: str = NO_NEW_TASK,
         max_turns: int | None = None,
         timeout: float | None = None,
     ) -> dict[str, Any]:

@@ -26,12 +26,10 @@ from rlm.host.host import Host
 from rlm.host.spec import AgentSpec
 from rlm.present.live import Screen, open_screen
 from rlm.present.live.writer import WIDEST
-from rlm.present.markdown import render_markdown
 from rlm.process import files
 from rlm.process.limits import check_limits
 from rlm.process.working_tree import WorkingTree
 from rlm.sessions import Session
-from rlm.sessions.find import sessions_home
 from rlm.sessions.metrics import no_result
 from rlm.sessions.records import DeltaRecord, Record, RunEndRecord, SessionRecord, WritingRecord
 from rlm.sessions.store import session_names
@@ -236,6 +234,8 @@ def put_answer(answer: str, config: Config) -> None:
     if config.plain or not stdout_is_terminal():
         put(answer)
         return
+    from rlm.present.markdown import render_markdown
+
     width = min(shutil.get_terminal_size().columns, WIDEST)
     shown = render_markdown(answer, width, color=config.color is not ColorChoice.NEVER)
     log = stderr_is_terminal() and not config.quiet
@@ -257,6 +257,8 @@ def resume_words(session: Session, config: Config, directory: str | None) -> str
 def _flags(session: Session, config: Config, directory: str | None) -> Iterator[str]:
     if directory is not None:
         yield from ("-C", directory)
+    from rlm.sessions.find import sessions_home
+
     there, home = files.resolve(directory or _here(session)), session.folder.parent.parent
     # a variable may have been set for this one command only, so both cases are tested
     if any(files.resolve(sessions_home(each, there)) != home for each in (Config(), _without_flags())):

@@ -16,9 +16,10 @@ from rlm.cli.output import ends_with_a_result
 from rlm.cli.stdin import prompt_is_meant, read_task
 from rlm.cli.streams import say_effects
 from rlm.config.settings import flag
+from rlm.core.task import NO_NEW_TASK
 from rlm.host.checkpoint import VARIABLES
 from rlm.host.recorded import GivenSettings
-from rlm.host.resume import GO_ON, resumed_spec
+from rlm.host.resume import resumed_spec
 from rlm.host.spec import AgentSpec, ResumeOptions
 from rlm.sessions.journal import found, read
 from rlm.sessions.records import AgentEndRecord
@@ -39,7 +40,7 @@ def run(line: CommandLine) -> int:
         from rlm.cli import interactive
 
         unfinished = spec.earlier is not None and meta_of(spec.earlier.folder).status != "done"
-        return interactive.run(line, spec.cwd, spec, GO_ON if unfinished else "")
+        return interactive.run(line, spec.cwd, spec, NO_NEW_TASK if unfinished else "")
     return reporter.run(spec, line.options.get("directory"))
 
 

@@ -13,6 +13,9 @@ from rlm.errors import ConfigError
 NOT_GIVEN: Any = object()
 """Marks an argument that was not passed, where None is a value."""
 
+NO_NEW_TASK = "Go on with the task."
+"""The task of a resumed session if the user gives none."""
+
 
 def check_task(task: object) -> str:
     """Return the task if it is a valid one.

@@ -27,7 +27,6 @@ from rlm.process.supervisor import ProcessGroups, Supervisor
 from rlm.providers.client import OpenAIClient
 from rlm.providers.endpoint import Endpoint
 from rlm.providers.limiter import Gate
-from rlm.providers.replay import Recording
 from rlm.sessions.signing_key import key_folders
 from rlm.skills import PromptContext
 from rlm.text.bounded import Quota
@@ -39,6 +38,7 @@ from rlm.tools.summarize import Summarize
 
 if TYPE_CHECKING:
     from rlm.mcp import McpClients
+    from rlm.providers.replay import Recording
     from rlm.sandbox import SandboxPolicy
 
 MEGABYTE = 1_000_000
@@ -155,6 +155,8 @@ class ModelFactory:
             return []
 
     def _recording(self, path: Path) -> Recording:
+        from rlm.providers.replay import Recording
+
         if path not in self._recordings:
             self._recordings[path] = Recording.load(path)
         return self._recordings[path]

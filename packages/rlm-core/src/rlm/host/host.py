@@ -21,13 +21,11 @@ from rlm.config.environment import program, shell_program
 from rlm.config.settings import Config
 from rlm.config.sources import FilePath, HostSettings, RunSettings, read_config, read_folder, with_values
 from rlm.core.exit_codes import INTERRUPTED, of_error, of_stop
-from rlm.core.task import NOT_GIVEN, RunResult, check_task
+from rlm.core.task import NO_NEW_TASK, NOT_GIVEN, RunResult, check_task
 from rlm.errors import ConfigError, RlmError
 from rlm.host.answers import AnswerSchema
 from rlm.host.cache_warmup import CacheWarmup
 from rlm.host.factories import MEGABYTE, ModelFactory
-from rlm.host.recorded import GivenSettings
-from rlm.host.resume import GO_ON, resumed_spec, session_id
 from rlm.host.run import Run, Watch
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.kernel import KernelServer
@@ -230,7 +228,7 @@ class Host:
     async def resume(
         self,
         session: FilePath,
-        task: str = GO_ON,
+        task: str = NO_NEW_TASK,
         *,
         fork: bool = False,
         replay: bool = False,
@@ -327,6 +325,9 @@ class Host:
         self, session: FilePath, named: Mapping[str, object], cwd: FilePath | None, **options: bool
     ) -> AgentSpec:
         """Run in a thread, because it reads all journals of the session."""
+        from rlm.host.recorded import GivenSettings
+        from rlm.host.resume import resumed_spec, session_id
+
         id, home = session_id(session)
         chosen = GivenSettings(values={**named, "home": home} if home else named)
         place = None if cwd is None else _folder(cwd)

@@ -10,7 +10,6 @@ from rlm.core.prompt import schema_prompt, shared_prompt, system_prompt
 from rlm.core.toolbox import Toolbox
 from rlm.host.facts import facts_of, mcp_prompt
 from rlm.host.replay import Replays
-from rlm.host.resumed_kernel import resume_notes
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.kernel import JupyterKernel
 from rlm.sessions import Session
@@ -40,6 +39,8 @@ class AgentOpening:
         return [System(text)]
 
     async def _resumed(self, kernel: JupyterKernel | None, sink: Sink) -> list[System | User]:
+        from rlm.host.resumed_kernel import resume_notes
+
         spec = self._spec
         replay = spec.earlier is not None and spec.earlier.rerun
         itself = [self._session.agent_path]

@@ -28,7 +28,6 @@ from rlm.core.task import RunResult
 from rlm.errors import SessionError
 from rlm.process import files
 from rlm.sessions import journal
-from rlm.sessions.decoder import decode_model_call
 from rlm.sessions.earlier_calls import EarlierCall, EarlierCalls
 from rlm.sessions.records import AgentEndRecord, ResultRecord
 from rlm.sessions.store import CHILD
@@ -102,6 +101,8 @@ class Replays:
 
     def replies(self, key: CallKey) -> list[Reply]:
         """Return the replies to the requests of a model call, in order."""
+        from rlm.sessions.decoder import decode_model_call
+
         call = self._find(key)
         return [decode_model_call(record).reply for record in call.replies] if call else []
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rlm.config.environment import state_folder
 from rlm.config.sources import FilePath
+from rlm.core.task import NO_NEW_TASK
 from rlm.errors import ConfigError, SessionError
 from rlm.host.recorded import GivenSettings, check_named, differences, resumed_config
 from rlm.host.spec import AgentSpec, ResumeOptions, context_file
@@ -19,9 +20,6 @@ from rlm.sessions.ownership import doubt, not_yours
 from rlm.sessions.signing_key import key_or_none
 from rlm.sessions.store import meta_of
 from rlm.text.clip import one_line
-
-GO_ON = "Go on with the task."
-"""The task if the user gives none."""
 
 
 def resumed_spec(
@@ -62,7 +60,7 @@ def resumed_spec(
     where = f"it worked in {moved} before" if moved else f"it works in {place}" if place != present else ""
     note = _note(meta, differences(recorded, config, chosen), where)
     earlier = ResumeOptions(folder, fork, replay, rerun_agents, why, recorded, (note,), moved)
-    return AgentSpec(GO_ON, config, place, context_file(config.context), earlier=earlier)
+    return AgentSpec(NO_NEW_TASK, config, place, context_file(config.context), earlier=earlier)
 
 
 def _note(meta: Meta, settings: str, where: str) -> str:

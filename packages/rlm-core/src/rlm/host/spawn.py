@@ -21,11 +21,9 @@ from rlm.core.task import RunResult
 from rlm.errors import AgentError, RlmError
 from rlm.host.answers import AnswerBox, AnswerSchema, adopt, hand_over
 from rlm.host.effects import EffectLog
-from rlm.host.model_call import call_model, recorded_answer
 from rlm.host.replay import Replays, keep, llm_digest, run_digest
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.process import files
-from rlm.process.shared_objects import PRELOADED
 from rlm.sessions import Session
 
 if TYPE_CHECKING:
@@ -91,6 +89,8 @@ class CellRequests:
         Raises:
             AgentError: there is no answer.
         """
+        from rlm.host.model_call import call_model, recorded_answer
+
         spec = self._spec_of_model(request.model)
         key = self.replays.next_key(llm_digest(request))
         with self.kernel.waiting() if self.kernel else nullcontext():
@@ -179,6 +179,8 @@ class CellRequests:
         """Return the context that a cell hands on. It must be a plain file in this agent's own runtime folder."""
         if request.context is None:
             return None
+        from rlm.process.shared_objects import PRELOADED
+
         path = adopt(self._folder, request.context.name, self.context.supervisor.folder, "context", keep=True)
         modules = tuple(name for name in request.context.modules.split(",") if name in PRELOADED)
         return ContextPayload(path, request.context.about, request.context.kind, modules=modules)

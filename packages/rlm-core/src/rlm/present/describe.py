@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rlm.present.humanize import count, many, seconds, short
 from rlm.sessions.records import (
@@ -22,8 +23,10 @@ from rlm.sessions.records import (
     RetryRecord,
     WaitingRecord,
 )
-from rlm.sessions.transcript import TextItem, Turn
 from rlm.text.styled import Style
+
+if TYPE_CHECKING:
+    from rlm.sessions.transcript import TextItem, Turn
 
 SHORTEST = 0.05
 """Seconds. Shorter pauses are not shown to a user who watches."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import unified_diff
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rlm.sessions.transcript import TranscriptCall
 from rlm.text.styled import Span, Style
+
+if TYPE_CHECKING:
+    from rlm.sessions.transcript import TranscriptCall
 
 _COMPARED = 20_000
 """Maximum characters to compare; for longer texts all lines count as different, because a comparison is slow."""

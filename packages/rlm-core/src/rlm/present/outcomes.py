@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rlm.present.describe import LONGEST
-from rlm.sessions.transcript import TranscriptCall
+
+if TYPE_CHECKING:
+    from rlm.sessions.transcript import TranscriptCall
 
 _STATUS = re.compile(r"^\[exit code: (-?\d{1,6})\]\s*$", re.M)
 _OF_RLM = re.compile(

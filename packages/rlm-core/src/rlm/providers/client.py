@@ -19,7 +19,6 @@ from rlm.providers.learned import Learned
 from rlm.providers.limiter import Gate
 from rlm.providers.ports import API, ModelPrompt
 from rlm.providers.prices import PriceList
-from rlm.providers.responses import ResponsesAPI
 from rlm.providers.retrying import RetryLoop, RetryPolicy
 from rlm.text.redact import Redactor
 
@@ -30,14 +29,17 @@ READ_TIMEOUT = 600.0
 NOTICE = 25.0
 """Seconds without data after which a waiting message is shown."""
 
-AUTO = "auto"
+AUTO, RESPONSES = "auto", "responses"
 _OURS = frozenset({"stream", "stream_options"})
 
 
 def api_for(endpoint: Endpoint, wanted: str = AUTO) -> API:
     """Choose the API for an endpoint. OpenAI's newer models need Responses; most other servers have only chat."""
-    responses = endpoint.is_openai if wanted == AUTO else wanted == ResponsesAPI.name
-    return ResponsesAPI() if responses else ChatAPI()
+    if endpoint.is_openai if wanted == AUTO else wanted == RESPONSES:
+        from rlm.providers.responses import ResponsesAPI
+
+        return ResponsesAPI()
+    return ChatAPI()
 
 
 class OpenAIClient:

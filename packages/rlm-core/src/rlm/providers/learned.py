@@ -13,36 +13,36 @@ from rlm.providers.errors import HTTPError
 _REFUSED = (400, 404, 405, 415, 422)
 _FAILED = (500, 501, 502, 503)
 
-_NO_USAGE = re.compile(r"stream_options|include_usage")
-_STREAMING = re.compile(r"\bstream(ing|ed)?\b")
-_NO_STREAM = re.compile(
+_NO_USAGE = r"stream_options|include_usage"
+_STREAMING = r"\bstream(ing|ed)?\b"
+_NO_STREAM = (
     r"\b(cannot|can't|not|unsupported|unable|only|must)\b.{0,80}\bstream(ing)?\b"
     r"|\bstream(ing)?\b.{0,80}(\bnot\b|unsupported|false|only|must|required)"
 )
 
-_REUSED = re.compile(r"idempotency.?key\b.{0,80}\b(reused|different|mismatch|already|same|another)\b")
+_REUSED = r"idempotency.?key\b.{0,80}\b(reused|different|mismatch|already|same|another)\b"
 
-_TOOL_CHOICE = re.compile(r"tool_?choice")
-_IDS = re.compile(
+_TOOL_CHOICE = r"tool_?choice"
+_IDS = (
     r"tool[ _]?(call|use)s?(\[\d+\])?[ ._]?id\b.{0,120}(must|match|length|long|pattern|invalid|expected)"
     r"|(invalid|expected|string too long|must|pattern).{0,60}tool[ _]?(call|use)s?(\[\d+\])?[ ._]?id\b"
 )
-_ORDER = re.compile(
+_ORDER = (
     r"unexpected role|roles must alternate|must alternate|message_order|after the optional system message"
     r"|expected last role|consecutive (user|messages)|(role|message) .{0,20}user.{0,40}after.{0,20}(tool|user)"
     r"|function (call|response) turn|first message must be|invalid (message|role) (order|sequence)"
 )
-_ARGUMENTS = re.compile(
+_ARGUMENTS = (
     r"(arguments|function\.name|function name|tool name)\b.{0,120}(json|pars|object|dict|valid|match|pattern|must)"
     r"|(parse|invalid|json).{0,60}\b(arguments|function\.name|function name)|json\.exception|unterminated string"
     r"|tool_?use\.(input|name)\b"
 )
-_CONTENT = re.compile(
+_CONTENT = (
     r"(?<!\w)content\b.{0,80}\b(string|str|text|null|none|missing|required)\b"
     r"|\b(string|null|none)\b.{0,40}(?<!\w)content\b|invalid type: null|missing field .content\b"
 )
-_PICTURES = re.compile(r"image|picture|vision|visual|multi-?modal|modalit")
-_NEEDED = re.compile(r"must be (passed|provided|included|present)|\bmissing\b|\bis required\b")
+_PICTURES = r"image|picture|vision|visual|multi-?modal|modalit"
+_NEEDED = r"must be (passed|provided|included|present)|\bmissing\b|\bis required\b"
 _STANDARD = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
 
 
@@ -76,35 +76,35 @@ def _id_of(item: Wire) -> str:
 
 def refuses_usage(fault: HTTPError) -> bool:
     """Return whether a stream is refused because it requests the usage."""
-    return fault.status in (*_REFUSED, 500, 501) and _NO_USAGE.search(fault.text.lower()) is not None
+    return fault.status in (*_REFUSED, 500, 501) and re.search(_NO_USAGE, fault.text.lower()) is not None
 
 
 def refuses_form(fault: HTTPError, *, streamed: bool) -> bool:
     """Return whether the request is refused because it requests a stream, or because it does not."""
     text = fault.text.lower()
     if fault.status in _REFUSED:  # a text that mentions streaming justifies one try in the other form
-        return (_NO_STREAM if streamed else _STREAMING).search(text) is not None
-    return fault.status in _FAILED and _NO_STREAM.search(text) is not None
+        return re.search(_NO_STREAM if streamed else _STREAMING, text) is not None
+    return fault.status in _FAILED and re.search(_NO_STREAM, text) is not None
 
 
 def refuses_reuse(fault: HTTPError) -> bool:
     """Return whether the server has stored another body, and its reply, under the request's idempotency key."""
-    return fault.status in (400, 409, 422) and _REUSED.search(fault.text.lower()) is not None
+    return fault.status in (400, 409, 422) and re.search(_REUSED, fault.text.lower()) is not None
 
 
 def wanted_adaptation(fault: HTTPError, body: Wire) -> Adaptation | None:
     """Return the adaptation with which a server may accept the messages of a refused request."""
     text = fault.text.lower()
-    if _has_pictures(body) and fault.status in (*_REFUSED, 500) and _PICTURES.search(text):
+    if _has_pictures(body) and fault.status in (*_REFUSED, 500) and re.search(_PICTURES, text):
         return Adaptation.NO_PICTURES
     if fault.status not in (400, 422, 500):
         return None
-    if "tool_choice" in body and _TOOL_CHOICE.search(text):
+    if "tool_choice" in body and re.search(_TOOL_CHOICE, text):
         return Adaptation.NO_TOOL_CHOICE
     for pattern, adaptation in _PATTERNS:
-        if pattern.search(text):
+        if re.search(pattern, text):
             return adaptation
-    if _CONTENT.search(text) and (_has_null(body) or _has_pictures(body)):
+    if re.search(_CONTENT, text) and (_has_null(body) or _has_pictures(body)):
         return Adaptation.TEXT_CONTENT if _has_null(body) else Adaptation.NO_PICTURES
     return Adaptation.PLAIN_FIELDS if fault.status != 500 and _names_a_field(text, body) else None
 
@@ -131,25 +131,25 @@ def _names_a_field(text: str, body: Wire) -> bool:
     odd |= {name for call in calls for name in call} - {"id", "type", "function"}
     odd |= {name for call in calls for name in call["function"]} - {"name", "arguments"}
     named = any(re.search(rf"\b{re.escape(name.lower())}\b", text) for name in odd)
-    return named and not _NEEDED.search(text)
+    return named and not re.search(_NEEDED, text)
 
 
-_REFUSED_VALUE = re.compile(
+_REFUSED_VALUE = (
     r"\b(unsupported|unknown|unrecognized|unexpected|invalid|deprecated|permitted|must|only|instead|extra)\b"
     r"|\bnot (support|allow|accept|a valid|recogni)|n't support|no longer"
 )
-_INSTEAD = re.compile(r"\buse [`'\"]?(\w+)[`'\"]? instead")
+_INSTEAD = r"\buse [`'\"]?(\w+)[`'\"]? instead"
 
 
 def refused_parameter(fault: HTTPError, params: Wire) -> str:
     """Return what to do if one of RLM_MODEL_PARAMS is the reason for a refusal; else empty."""
-    if fault.status not in (400, 422) or not _REFUSED_VALUE.search(text := fault.text.lower()):
+    if fault.status not in (400, 422) or not re.search(_REFUSED_VALUE, text := fault.text.lower()):
         return ""
     named = [name for name in params if any(_names(text, each) for each in (name, *_OTHER_NAMES.get(name, ())))]
     if not named:
         return ""
     name = max(named, key=len)
-    instead = _INSTEAD.search(text)
+    instead = re.search(_INSTEAD, text)
     if instead and instead[1] != name:
         return f"In RLM_MODEL_PARAMS, write {instead[1]} instead of {name}."
     return f"Remove or change {name} in RLM_MODEL_PARAMS."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any, get_args
 
 from msgspec import Struct, ValidationError, convert
@@ -21,7 +22,6 @@ from rlm.sessions.records import (
 )
 
 _TYPES = {type_name(kind) for kind in get_args(JournalRecord)}
-_DECODER = fast_json.Decoder(JournalRecord)
 
 
 def line_of(record: Journalled) -> bytes:
@@ -50,9 +50,15 @@ def read_line(line: bytes) -> Journalled:
     if not line.endswith(b"\n"):
         raise NotRecordError(mistyped=False)
     try:
-        return _checked(_DECODER.decode(line))
+        return _checked(_decoder().decode(line))
     except (ValueError, RecursionError):  # or it has NaN or a lone surrogate: only Python takes them
         return _read_slowly(line)
+
+
+@cache
+def _decoder() -> fast_json.Decoder[Any]:
+    """Return the decoder, which takes milliseconds to create: a new session reads no journal."""
+    return fast_json.Decoder(JournalRecord)
 
 
 def _read_slowly(line: bytes) -> Journalled:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from msgspec.structs import replace
 
@@ -38,12 +38,13 @@ from rlm.sessions.records import (
     RunEndRecord,
     SessionRecord,
 )
-from rlm.sessions.recovery import RecoveredSession, adopt, recover
-from rlm.sessions.recovery import fork as copy
 from rlm.sessions.redact import redact_files
 from rlm.sessions.signature import Signer
 from rlm.sessions.signing_key import SigningKey
 from rlm.text.redact import Redactor
+
+if TYPE_CHECKING:
+    from rlm.sessions.recovery import RecoveredSession
 
 
 class Session:
@@ -134,6 +135,8 @@ class Session:
             ConfigError: this user has not created it, judged by `key`.
             SessionError: another process runs it, or its journal is damaged. Nothing has been changed then.
         """
+        from rlm.sessions.recovery import fork as copy
+
         common = Common(redactor or Redactor(), watch, version, clock or steady(), key=key, runtime=str(runtime or ""))
         sessions = open_sessions(folder.parent.parent.absolute(), Path.cwd(), make=False)
         try:
@@ -154,6 +157,8 @@ class Session:
 
     def _reopen(self, origin: str, changes: Changes, *, trust: bool) -> None:
         """Open the session. `origin` is its name; this may be a copy of it."""
+        from rlm.sessions.recovery import adopt, recover
+
         old = store.meta_of(self.folder)
         try:
             self._journal = Journal(self._handle, new=False)
