@@ -42,7 +42,6 @@ from rlm.process.files.writing import (
     create,
     create_pipe,
     replace,
-    replace_with,
     write_all,
     write_new,
 )
@@ -71,7 +70,6 @@ __all__ = [
     "remove",
     "remove_tree",
     "replace",
-    "replace_with",
     "resolve",
     "socket_place",
     "write_all",

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from rlm.process.files.folders import open_folder, remove
+from rlm.process.files.folders import open_folder
 from rlm.process.files.reading import open_file
 from rlm.process.files.walk import SAFE, StrPath, UnsafePath, parent_of
 
 _PIECE = 1 << 20
+_NEW = os.O_CREAT | os.O_EXCL | SAFE
 
 
 def create(path: StrPath, flags: int = os.O_RDWR, *, dir_fd: int | None = None, mode: int = 0o600) -> int:
@@ -26,7 +27,7 @@ def create(path: StrPath, flags: int = os.O_RDWR, *, dir_fd: int | None = None, 
         OSError: it exists (`FileExistsError`), or cannot be created.
     """
     with parent_of(path, dir_fd) as (folder, name):
-        return os.open(name, flags | os.O_CREAT | os.O_EXCL | SAFE, mode, dir_fd=folder)
+        return os.open(name, flags | _NEW, mode, dir_fd=folder)
 
 
 def create_pipe(path: StrPath) -> int:
@@ -63,22 +64,18 @@ def replace(path: StrPath, data: bytes, *, dir_fd: int | None = None) -> None:
     _replace(path, dir_fd, lambda file: write_all(file, data))
 
 
-def replace_with(path: StrPath, source: int, *, dir_fd: int | None = None) -> None:
-    """Replace a file, as `replace` does, by the present content of `source`, a descriptor."""
-    _replace(path, dir_fd, lambda file: copy(source, file))
-
-
 def _replace(path: StrPath, dir_fd: int | None, fill: Callable[[int], None]) -> None:
     with parent_of(path, dir_fd) as (folder, name):
         draft = f"{name}.new"
-        remove(draft, dir_fd=folder)  # left by a killed writer
+        with suppress(FileNotFoundError):
+            os.unlink(draft, dir_fd=folder)  # left by a killed writer
         _make(draft, folder, fill)
         os.rename(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def _make(name: str, folder: int, fill: Callable[[int], None]) -> None:
     """Create a file in a folder, whole or not at all."""
-    file = create(name, dir_fd=folder)
+    file = os.open(name, os.O_RDWR | _NEW, 0o600, dir_fd=folder)
     try:
         fill(file)
     except OSError:
