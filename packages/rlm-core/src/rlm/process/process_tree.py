@@ -149,16 +149,14 @@ def _watch(mark: str, folder: str) -> None:
         (groups.add if word == "+" else groups.discard)(int(group))
     for number in groups:
         kill_group(number)
+    import shutil  # late: the watcher must be ready in a few milliseconds
+
     for _ in range(_LOOKS):
         kill_until_gone(lambda: marked(mark))
-        _remove(folder)  # repeatedly: a process that is being killed may still create a file in it
+        # by path: it follows no link, and the owner of the folder is dead. Repeatedly: a process that is being killed
+        # may still create a file in it
+        shutil.rmtree(folder, ignore_errors=True)
         time.sleep(0.1)
-
-
-def _remove(folder: str) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)  # by path: it follows no link, and the owner of the folder is dead
 
 
 if __name__ == "__main__":
