@@ -28,7 +28,7 @@ async def each(
         raise ConfigError(
             f"limit={limit} and retries={retries} are not allowed: the limit must be at least 1, retries at least 0."
         )
-    slots, progress = asyncio.Semaphore(limit), _Progress(len(items))
+    slots, progress = asyncio.Semaphore(limit), _MapProgress(len(items))
 
     async def one(item: T) -> R | BaseException:
         async with slots:
@@ -56,27 +56,39 @@ async def each(
         progress.close()
 
 
-class _Progress:
+class ProgressLine:
     """A line of progress that overwrites itself: a notebook and the model see only its last state."""
 
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._done = 0
-        self._failed = 0
+    def __init__(self, text: str = "") -> None:
+        """`text` is what it shows at the end if `show` was never called."""
+        self._text = text
         self._next = 0.0
 
-    def ended(self, *, ok: bool) -> None:
-        self._done += ok
-        self._failed += not ok
+    def show(self, text: str) -> None:
+        self._text = text
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _PAUSE
             self._print("")
 
     def close(self) -> None:
-        if self._total:
+        if self._text:
             self._print("\n")
 
     def _print(self, end: str) -> None:
-        failed = f", {self._failed:,} failed" if self._failed else ""
-        sys.stdout.write(f"\rrlm.map: {self._done:,} of {self._total:,} done{failed}{end}")
+        sys.stdout.write(f"\r{self._text}{end}")
         sys.stdout.flush()
+
+
+class _MapProgress(ProgressLine):
+    def __init__(self, total: int) -> None:
+        self._total, self._done, self._failed = total, 0, 0
+        super().__init__(self._counts() if total else "")
+
+    def ended(self, *, ok: bool) -> None:
+        self._done += ok
+        self._failed += not ok
+        self.show(self._counts())
+
+    def _counts(self) -> str:
+        failed = f", {self._failed:,} failed" if self._failed else ""
+        return f"rlm.map: {self._done:,} of {self._total:,} done{failed}"

@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import difflib
 import re
-import sys
-import time
 from collections.abc import Awaitable, Callable, Iterable
-from inspect import Signature
 from types import ModuleType
 from typing import Any
 
 from rlm.config.environment import broker_address
 from rlm.errors import AgentError, McpError
+from rlm.inside.fanout import ProgressLine
 from rlm.inside.mcp_results import dumps, value_of
 from rlm.inside.mcp_signatures import signature_of
 from rlm.text.clip import one_line
 
 Tool = Callable[..., Awaitable[Any]]
 _LINE = 160  # maximum characters of a tool in a list
-_PAUSE = 0.2  # seconds between two lines of progress
 
 
 def namespace(servers: Iterable[tuple[str, str]]) -> dict[str, Any]:
@@ -88,16 +85,13 @@ class Server(ModuleType):
         self._by_tool = {tool["name"]: functions[tool["python_name"]] for tool in listed["tools"]}
         self._functions = functions
 
-    def _described(self) -> str:
-        self._loaded()
-        return self._instructions or f"The tools of the MCP server {self._server}."
-
 
 def _doc_of(server: Server) -> str:
     try:
-        return server._described()
+        server._loaded()
     except McpError as error:
         return str(error)
+    return server._instructions or f"The tools of the MCP server {server._server}."
 
 
 Server.__doc__ = property(_doc_of)  # type: ignore[assignment] # each server has its own text, as a module has
@@ -168,11 +162,7 @@ def _score(wanted: list[str], server: str, tool: Tool) -> int:
 
 def _line(tool: Tool) -> str:
     about = one_line((tool.__doc__ or "").partition("\n\n")[0], _LINE)
-    return f"{tool.__qualname__}{_signature_of(tool)}" + (f"  # {about}" if about else "")
-
-
-def _signature_of(tool: Tool) -> Signature:
-    return tool.__signature__  # type: ignore[attr-defined,no-any-return]
+    return f"{tool.__qualname__}{tool.__signature__}" + (f"  # {about}" if about else "")  # type: ignore[attr-defined]
 
 
 # ---- asking the host
@@ -226,33 +216,15 @@ async def _call(server: str, tool: str, arguments: str, title: str) -> dict[str,
 
     __tracebackhide__ = True
     path, token = _address()
-    progress = _CallProgress(title)
+    progress = ProgressLine()
+
+    def show(done: float, total: float | None, message: str) -> None:
+        line = f"{title}: {done:g}" + (f" of {total:g}" if total else "") + f" {message}".rstrip()
+        progress.show(one_line(line, _LINE))
+
     try:
-        return await call_tool(path, CallRequest(token, server, tool, arguments), progress.show)
+        return await call_tool(path, CallRequest(token, server, tool, arguments), show)
     except AgentError as error:
         raise McpError(str(error)) from None
     finally:
         progress.close()
-
-
-class _CallProgress:
-    """A line of progress that overwrites itself: a notebook and the model see only its last state."""
-
-    def __init__(self, title: str) -> None:
-        self._title = title
-        self._next = 0.0
-        self._newest = ""
-
-    def show(self, done: float, total: float | None, message: str) -> None:
-        self._newest = f"{self._title}: {done:g}" + (f" of {total:g}" if total else "") + f" {message}".rstrip()
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + _PAUSE
-            self._print("")
-
-    def close(self) -> None:
-        if self._newest:
-            self._print("\n")
-
-    def _print(self, end: str) -> None:
-        sys.stdout.write(f"\r{one_line(self._newest, _LINE)}{end}")
-        sys.stdout.flush()
