@@ -58,27 +58,15 @@ def _written_to(stream: Writable | None) -> Iterator[_File]:
 
 
 def _run(command: str, output: _File, errors: _File) -> int:
-    with _started(command, output, errors) as process:
-        return _wait(process)
-
-
-def _started(command: str, output: _File, errors: _File) -> subprocess.Popen[bytes]:
-    shell = shutil.which("bash") or "/bin/sh"
-    return subprocess.Popen(
-        [shell, "-c", command],
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=errors,
-        process_group=0,
-    )
-
-
-def _wait(process: subprocess.Popen[bytes]) -> int:
-    try:
-        return process.wait()
-    except BaseException:
-        _stop(process)
-        raise
+    arguments = [shutil.which("bash") or "/bin/sh", "-c", command]
+    with subprocess.Popen(
+        arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, process_group=0
+    ) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            _stop(process)
+            raise
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -89,14 +89,11 @@ class ConcurrentCells:
     async def finished(self) -> None:
         """Wait until no cell runs beside the agent's cell, and continue the count of cells."""
         while self._task is not None:
-            signal.signal(signal.SIGINT, self._on_signal)
+            signal.signal(signal.SIGINT, lambda _, frame: self.interrupt(frame))
             await asyncio.wait({self._task})
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         shell = self._kernel.shell
         shell.execution_count, self._count = max(shell.execution_count, self._count), 0
-
-    def _on_signal(self, _: int, frame: FrameType | None) -> None:
-        self.interrupt(frame)
 
     async def _refuse(self, stream: Any, idents: Any, request: Any) -> None:
         """Refuse the cell: the agent's cell has just ended, and the host runs the user's cell as the next one."""

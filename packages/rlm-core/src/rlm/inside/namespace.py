@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -56,7 +55,7 @@ class Namespace:
             self._context_due = False
             kind, path = self._context
             try:
-                names["context"] = _LOADERS[kind](Path(path))
+                names["context"] = _load_pickle(Path(path)) if kind == "pickle" else read_text(Path(path))
             except Exception as error:  # noqa: BLE001 - unpickling runs code of the user's classes
                 print(f"`context` could not be loaded: {type(error).__name__}: {error}", file=sys.stderr)
             self._provided["context"] = id(names.get("context"))
@@ -75,6 +74,3 @@ def _load_pickle(path: Path) -> Any:
     from rlm.process.shared_objects import load  # lazy: most kernels have no context
 
     return load(path)
-
-
-_LOADERS: dict[str, Callable[[Path], Any]] = {"file": read_text, "pickle": _load_pickle}
