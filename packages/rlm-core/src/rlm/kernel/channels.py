@@ -111,12 +111,19 @@ class Channel(Generic[T]):
             self._loop.remove_writer(self._socket)
 
     def _read(self) -> None:
-        """Read all available data, but for `_SHARE` seconds at most, so that other sockets are served."""
+        """Pass on what has arrived, but for `_SHARE` seconds at most, so that other sockets are served."""
         end = self._loop.time() + _SHARE
         try:
             while self._loop.time() < end:
-                if not self._step():
+                if self.closed or self._heavy is not None:
                     return
+                if not self._peer.received:
+                    self._fetch()
+                elif sum(map(len, parts := self._peer.received.popleft())) > _HEAVY:
+                    self._loop.remove_reader(self._socket)
+                    self._heavy = self._loop.create_task(self._read_heavy(parts))
+                else:
+                    self._receive(self._digest(parts))
         except BlockingIOError:
             return
         except OSError:
@@ -124,28 +131,18 @@ class Channel(Generic[T]):
             return
         self._loop.call_soon(self._read)
 
-    def _step(self) -> bool:
-        """Pass on a message, or receive data. False: there is nothing to do now.
+    def _fetch(self) -> None:
+        """Receive data.
 
         Raises:
             OSError: the connection is lost, or no data is available.
         """
-        if self.closed or self._heavy is not None:
-            return False
-        parts = self._peer.message()
-        if parts is None:
-            if self._peer.outgoing:  # the peer's greeting has arrived
-                self._write()
-            data = self._socket.recv(_BLOCK)
-            if not data:
-                raise ConnectionError("the kernel closed its connection")
-            self._peer.feed(data)
-        elif sum(map(len, parts)) > _HEAVY:
-            self._loop.remove_reader(self._socket)
-            self._heavy = self._loop.create_task(self._read_heavy(parts))
-        else:
-            self._receive(self._digest(parts))
-        return True
+        if self._peer.outgoing:  # the peer's greeting has arrived
+            self._write()
+        data = self._socket.recv(_BLOCK)
+        if not data:
+            raise ConnectionError("the kernel closed its connection")
+        self._peer.feed(data)
 
     async def _read_heavy(self, parts: list[bytes]) -> None:
         digested = await asyncio.to_thread(self._digest, parts)

@@ -55,13 +55,20 @@ class MessageCodec:
         return number, [_BORDER, self._sign(frames), *frames]
 
     def read(self, parts: list[bytes]) -> Message | None:
-        """Decode a message. None if the parts are not a valid signed message."""
+        """Decode a message. None if the parts are not a valid signed message, or would take too much memory."""
         try:
             start = parts.index(_BORDER) + 1
             signature, *frames = parts[start : start + 5]
             if len(frames) != 4 or not hmac.compare_digest(signature, self._sign(frames)):
                 return None
-            header, parent, metadata, content = _objects(frames)
+            # a kernel has the key, so even a signed frame can contain anything, such as millions of empty lists
+            values = [
+                strict_json.loads(frame, strings=_STRINGS, between=_BETWEEN)
+                if len(frame) > _BETWEEN
+                else json.loads(frame)
+                for frame in frames
+            ]
+            header, parent, metadata, content = [value if isinstance(value, dict) else {} for value in values]
             return Message(str(header.get("msg_type")), str(parent.get("msg_id")), content, metadata)
         except (ValueError, RecursionError):
             return None
@@ -71,18 +78,3 @@ class MessageCodec:
         for frame in frames:
             mac.update(frame)
         return mac.hexdigest().encode()
-
-
-def _objects(frames: list[bytes]) -> list[Object]:
-    """Parse the frames, and refuse a frame that would take much more memory than its length.
-
-    A kernel has the key, so even a signed frame can contain anything.
-
-    Raises:
-        ValueError: a frame is not JSON, or would take too much memory.
-    """
-    values = [
-        strict_json.loads(frame, strings=_STRINGS, between=_BETWEEN) if len(frame) > _BETWEEN else json.loads(frame)
-        for frame in frames
-    ]
-    return [value if isinstance(value, dict) else {} for value in values]

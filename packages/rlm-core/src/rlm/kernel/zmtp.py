@@ -22,7 +22,10 @@ _SUBSCRIBE_TO_ALL = b"\x01"
 
 
 class Peer:
-    """The other end of a connection. `outgoing` holds the bytes to send to it now."""
+    """The other end of a connection.
+
+    `outgoing` holds the bytes to send to it now; `received` holds the parts of each message that has arrived whole.
+    """
 
     def __init__(self, kind: bytes) -> None:
         """`kind` is the type of our socket: DEALER, or SUB, which receives all published messages."""
@@ -32,9 +35,9 @@ class Peer:
         self._later = bytearray(_frame(ready, _COMMAND))
         if kind == SUB:
             self._later += _frame(_SUBSCRIBE_TO_ALL, 0)
+        self.received: deque[list[bytes]] = deque()
         self._greeted = False
         self._held = bytearray()
-        self._complete: deque[list[bytes]] = deque()
         self._parts: list[bytes] = []  # the parts of an incomplete message
         self._size = 0
         self._commands = 0
@@ -46,20 +49,38 @@ class Peer:
         target += _frame(parts[-1], 0)
 
     def feed(self, data: bytes) -> None:
-        """Add bytes that the peer has sent."""
-        self._held += data
-
-    def message(self) -> list[bytes] | None:
-        """Return the parts of the next message. None: it is not complete.
+        """Take bytes that the peer has sent, and add the messages that are complete with them to `received`.
 
         Raises:
-            ConnectionError: the data is not ZMTP, or a message is too large.
+            ConnectionError: the data is not ZMTP, a message is too large, or there are too many commands.
         """
-        if not self._complete and (self._greeted or self._greet()):
-            self._take_frames()
-        return self._complete.popleft() if self._complete else None
+        self._held += data
+        if not self._greeted and not self._greet():
+            return
+        held, start = self._held, 0
+        while len(held) >= start + 2:
+            flags = held[start]
+            begin = start + (9 if flags & _LONG else 2)
+            if len(held) < begin:
+                break
+            size = int.from_bytes(held[start + 1 : begin], "big")
+            if self._size + size > LARGEST or len(self._parts) >= MOST_PARTS or self._commands > MOST_COMMANDS:
+                raise ConnectionError("a message is too large, or there are too many commands")
+            if len(held) < begin + size:
+                break
+            start = begin + size
+            if flags & _COMMAND:
+                self._commands += 1  # libzmq sends us only READY
+                continue
+            self._size += size
+            self._parts.append(bytes(memoryview(held)[begin:start]))
+            if not flags & _MORE:
+                self.received.append(self._parts)
+                self._parts, self._size = [], 0
+        del held[:start]
 
     def _greet(self) -> bool:
+        """Read the peer's greeting. False: it is not complete."""
         if len(self._held) < len(_GREETING):
             return False
         if self._held[0] != _SIGNATURE[0] or self._held[9] != _SIGNATURE[9] or self._held[10] < 3:
@@ -68,35 +89,6 @@ class Peer:
         self._greeted = True
         self.outgoing += self._later
         return True
-
-    def _take_frames(self) -> None:
-        """Take all complete frames."""
-        held, start = self._held, 0
-        while len(held) >= start + 2:
-            flags = held[start]
-            begin = start + (9 if flags & _LONG else 2)
-            if len(held) < begin:
-                break
-            size = int.from_bytes(held[start + 1 : begin], "big")
-            if self._size + size > LARGEST or len(self._parts) >= MOST_PARTS:
-                raise ConnectionError("a message is too large")
-            if len(held) < begin + size:
-                break
-            start = begin + size
-            if flags & _COMMAND:
-                self._pass_over_command()
-                continue
-            self._size += size
-            self._parts.append(bytes(memoryview(held)[begin:start]))
-            if not flags & _MORE:
-                self._complete.append(self._parts)
-                self._parts, self._size = [], 0
-        del held[:start]
-
-    def _pass_over_command(self) -> None:
-        self._commands += 1  # libzmq sends us only READY
-        if self._commands > MOST_COMMANDS:
-            raise ConnectionError("too many commands")
 
 
 def _frame(body: bytes, flags: int) -> bytes:
