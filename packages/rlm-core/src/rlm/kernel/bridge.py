@@ -42,8 +42,10 @@ def connection_file(run_dir: Path) -> Iterator[Path]:
             (folder / f"k-{channel}").symlink_to(f"{launch}-{channel}")  # by path: the folder is new and ours
         path = folder / "kernel.json"
         files.write_new(path, json.dumps(_content(launch, folder)).encode())
-        heartbeat, *_silent = [_bound(context, folder, each) for each in (_HEARTBEAT, _STDIN, _CONTROL)]
-        Thread(target=_echo, args=(heartbeat,), daemon=True).start()
+        sockets = {channel: context.socket(zmq.ROUTER) for channel in (_HEARTBEAT, _STDIN, _CONTROL)}
+        for channel, socket in sockets.items():
+            socket.bind(f"ipc://{folder / f'k-{channel}'}")
+        Thread(target=_echo, args=(sockets[_HEARTBEAT],), daemon=True).start()
         yield path
     finally:  # the sockets are closed when the process ends: closing them here would race with the thread
         files.remove_tree(folder)
@@ -77,14 +79,6 @@ def _content(launch: Path, folder: Path) -> dict[str, object]:
         "signature_scheme": "hmac-sha256",
         "kernel_name": "rlm",
     }
-
-
-def _bound(context: zmq.Context[zmq.Socket[bytes]], folder: Path, channel: int) -> zmq.Socket[bytes]:
-    import zmq
-
-    socket = context.socket(zmq.ROUTER)
-    socket.bind(f"ipc://{folder / f'k-{channel}'}")
-    return socket
 
 
 def _echo(heartbeat: zmq.Socket[bytes]) -> None:

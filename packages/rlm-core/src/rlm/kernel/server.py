@@ -15,7 +15,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -127,7 +127,18 @@ class _ZygoteConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         *lines, self._held = (self._held + data).split(b"\n")
         for line in lines:
-            self._note(json.loads(line))
+            report = json.loads(line)
+            kernel = self.kernels.get(report["id"])
+            if kernel is None:
+                continue  # it had ended before the request to kill it arrived
+            if "status" in report:
+                kernel.log = report["log"]
+                kernel.resolve(status=report["status"])
+            if "swept" in report:
+                kernel.resolve_sweep()
+            if "gone" in report:
+                del self.kernels[kernel.id]
+                kernel.resolve(gone=True)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature of asyncio
         if not self.over:
@@ -142,20 +153,6 @@ class _ZygoteConnection(asyncio.Protocol):
         """Send a request. If the zygote has ended, do nothing: its kernels have ended too."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(json.dumps(what).encode() + b"\n")
-
-    def _note(self, report: dict[str, Any]) -> None:
-        """Note what the zygote reports of a kernel."""
-        kernel = self.kernels.get(report["id"])
-        if kernel is None:
-            return  # it had ended before the request to kill it arrived
-        if "status" in report:
-            kernel.log = report["log"]
-            kernel.resolve(status=report["status"])
-        if "swept" in report:
-            kernel.resolve_sweep()
-        if "gone" in report:
-            del self.kernels[kernel.id]
-            kernel.resolve(gone=True)
 
     def drain_stderr(self) -> None:
         """Read what the zygote has written to stderr."""
@@ -225,7 +222,7 @@ class KernelServer:
         opened, self._zygote = self._zygote, None
         if opened is not None:
             with contextlib.suppress(KernelError):
-                await _hang_up(await opened)
+                await _shut_down(await opened)
 
     async def _connect(self, env: Mapping[str, str]) -> _ZygoteConnection:
         ours, theirs = socket.socketpair()
@@ -256,11 +253,11 @@ class KernelServer:
 
     async def _clear_up(self, zygote: _ZygoteConnection) -> None:
         """Find and kill the processes that its kernels had started: the kernels ended with it."""
-        await _hang_up(zygote)
+        await _shut_down(zygote)
         await asyncio.to_thread(kill_until_gone, partial(marked, self._mark))
 
 
-async def _hang_up(zygote: _ZygoteConnection) -> None:
+async def _shut_down(zygote: _ZygoteConnection) -> None:
     zygote.close()
     await asyncio.to_thread(_wait, zygote.process)
     asyncio.get_running_loop().remove_reader(zygote.stderr)
@@ -279,7 +276,11 @@ def _start(
     env = {name: value for name, value in env.items() if not name.startswith(("PYTHON", "RLM_"))}
     env["PYTHONHASHSEED"] = "0"  # for kernels, not for their programs: sets keep their order when cells run again
     with ExitStack() as stack:
-        copies = [stack.enter_context(_copy_of_python())] if sealed else []
+        copies = []
+        if sealed:
+            from rlm.sandbox import sealed_copy  # late: a run without a sandbox starts without its modules
+
+            copies.append(stack.enter_context(sealed_copy(Path(sys.executable).resolve())))
         return subprocess.Popen(
             [sys.executable, *_UTF8, "-P", "-m", "rlm.inside.zygote", str(end.fileno()), *arguments],
             executable=f"/proc/self/fd/{copies[0]}" if sealed else None,
@@ -291,12 +292,6 @@ def _start(
             cwd="/",
             env=_finding_libraries(env) if sealed else env,
         )
-
-
-def _copy_of_python() -> AbstractContextManager[int]:
-    from rlm.sandbox import sealed_copy  # late: a run without a sandbox starts without its modules
-
-    return sealed_copy(Path(sys.executable).resolve())
 
 
 def _finding_libraries(env: dict[str, str]) -> dict[str, str]:
