@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from rlm.core.ports import Execution
 from rlm.kernel import render
 from rlm.kernel.death import length
 from rlm.kernel.output import CellOutput
@@ -24,44 +25,40 @@ class RunningCell:
     """A running cell. `over` is done when its reply and all of its output have arrived, or its kernel has ended."""
 
     request: str
+    """The id of the request that started it."""
     output: CellOutput
-    over: asyncio.Future[None]
-    begun: asyncio.Future[None]
-    replied: asyncio.Future[Message]
+    over: asyncio.Future[None] = field(default_factory=asyncio.Future)
+    begun: asyncio.Future[None] = field(default_factory=asyncio.Future)
+    replied: asyncio.Future[Message] = field(default_factory=asyncio.Future)
     """Done when the cell has ended. Some of its output may arrive later."""
-    began: float = field(default_factory=lambda: time.clock_gettime(_CLOCK))
+    sent_at: float = field(default_factory=lambda: time.clock_gettime(_CLOCK))
     internal: bool = False
     """True for a cell that is not the model's. Output while it runs counts as output between two cells."""
     start: int = 0
     """The length of `output` when the cell began: late output of earlier cells comes first."""
     idle: bool = False
+    """True when all of its output has arrived."""
 
-    def begin(self) -> None:
-        """Note that the cell's own output begins."""
-        if not self.begun.done():
-            self.begun.set_result(None)
-        if not self.internal:
-            self.output.begin()
-            self.start = len(self.output)
-
-    @property
-    def reply(self) -> Message | None:
-        return self.replied.result() if self.replied.done() else None
-
-    @property
-    def ok(self) -> bool:
-        return self.reply is not None and self.reply.content.get("status") == "ok"
-
-    @property
-    def exit_status(self) -> int:
-        """The exit status that `rlm.inside.child_statuses` reports; 0 if the kernel reported none."""
-        ours = self.reply.metadata.get("rlm") if self.reply is not None else None
-        status = ours.get("exit_status") if isinstance(ours, dict) else 0
-        return status if type(status) is int and abs(status) < _LARGEST_STATUS else 0
+    async def wait_until_begun(self, timeout: float | None = None) -> None:
+        """Wait until it has begun, or is over. An interrupt that comes earlier does not reach it."""
+        await asyncio.wait({self.begun, self.over}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
     def end(self) -> None:
         if not self.over.done():
             self.over.set_result(None)
+
+    def execution(self, note: str) -> Execution:
+        """Return the result. `note` says what went wrong, if anything did; it is the last line of the text."""
+        text = self.output.text()
+        last = note or ("[no output]" if len(self.output) == self.start else "")
+        break_ = "\n" if last and text and not text.endswith("\n") else ""
+        reply = self.replied.result() if self.replied.done() else None
+        ok = reply is not None and reply.content.get("status") == "ok" and not note
+        ours = reply.metadata.get("rlm") if reply is not None else None
+        # as `rlm.inside.child_statuses` reports it; a kernel can write anything
+        status = ours.get("exit_status") if isinstance(ours, dict) else 0
+        exit_status = status if type(status) is int and abs(status) < _LARGEST_STATUS else 0
+        return Execution(text + break_ + last, ok, tuple(self.output.pictures), exit_status)
 
 
 class Published(NamedTuple):
@@ -78,7 +75,10 @@ class OutputRouter:
     iopub is in order: messages between a cell's busy and idle status belong to the cell; all others are late output.
     """
 
-    def __init__(self, pictures: Path, new_late: Callable[[], CellOutput]) -> None:
+    def __init__(
+        self, decode: Callable[[list[bytes]], Message | None], pictures: Path, new_late: Callable[[], CellOutput]
+    ) -> None:
+        self._decode = decode
         self._pictures = pictures
         self._new_late = new_late
         self._late = new_late()
@@ -90,16 +90,17 @@ class OutputRouter:
         self.news = ""
         """Text at the beginning of the next cell's result."""
 
-    @property
-    def _output(self) -> CellOutput:
-        return self._printing.output if self._printing else self._late
-
     def _output_of(self, message: Message) -> CellOutput:
-        beside = self.concurrent
-        return beside.output if beside is not None and message.parent == beside.request else self._output
+        beside, printing = self.concurrent, self._printing  # read once: in a thread, they may change meanwhile
+        if beside is not None and message.parent == beside.request:
+            return beside.output
+        return printing.output if printing else self._late
 
-    def digest(self, message: Message) -> Published:
-        """Parse a message and save its picture: the slow part, which can run in a thread."""
+    def digest(self, parts: list[bytes]) -> Published | None:
+        """Decode a message and save its picture: the slow part, which can run in a thread. None: it is not valid."""
+        message = self._decode(parts)
+        if message is None:
+            return None
         if message.kind not in _DISPLAYS:
             return Published(message)
         display = render.display(message)
@@ -122,14 +123,18 @@ class OutputRouter:
             output.show(display, saved)
 
     def begin(self, cell: RunningCell) -> None:
-        """Assign the output from now on to the cell."""
-        late = "" if cell.internal else self.take_late()
-        if late:
-            cell.output.line(f"[output since the last cell]\n{late}")
-            cell.output.line("[this cell]")
-        cell.begin()
-        if not cell.internal:
+        """Note that the cell has begun. Assign the output from now on to a cell of the model."""
+        if not cell.begun.done():
+            cell.begun.set_result(None)
+        if cell.internal:
+            return
+        if cell is not self.concurrent:
+            if late := self.take_late():
+                cell.output.line(f"[output since the last cell]\n{late}")
+                cell.output.line("[this cell]")
             self._printing = cell
+        cell.output.begin()
+        cell.start = len(cell.output)
 
     def end(self) -> None:
         """Treat the output from now on as late output."""
@@ -146,10 +151,11 @@ class OutputRouter:
 
     def add_unsent(self, text: str, cell: RunningCell | None) -> None:
         """Add the output that a dead kernel could not send. The message that the cell had begun may be missing too."""
-        if text and self._printing is None and cell is not None and not cell.idle and not cell.over.done():
+        if not text:
+            return
+        if self._printing is None and cell is not None and not cell.idle and not cell.over.done():
             self.begin(cell)
-        if text:
-            self._output.write(text)
+        (self._printing.output if self._printing else self._late).write(text)
 
     def close(self) -> None:
         self._late.close()

@@ -21,7 +21,7 @@ async def awaits(connection: KernelConnection) -> bool:
     cell = connection.cell
     if cell is None or cell.internal:
         return False
-    await asyncio.wait({cell.begun, cell.over}, return_when=asyncio.FIRST_COMPLETED)
+    await cell.wait_until_begun()
     awake = asyncio.create_task(connection.request("awake_request", {}, None))
     signs: set[asyncio.Future[Any]] = {awake, cell.over}
     try:
@@ -49,23 +49,16 @@ async def run_beside(
             raise
         finally:
             dead.cancel()
-        if cell.reply is not None and cell.reply.content.get("status") == _ABORTED:
+        if not cell.replied.done():
+            return cell.execution(f"[the kernel died: {connection.why_dead}]")
+        if cell.replied.result().content.get("status") == _ABORTED:
             return None
-        return _execution(connection, cell, output)
-
-
-def _execution(connection: KernelConnection, cell: RunningCell, output: CellOutput) -> Execution:
-    text = output.text()
-    note = "" if text else "[no output]"
-    if cell.reply is None:
-        note = f"[the kernel died: {connection.why_dead}]"
-    break_ = "\n" if note and text and not text.endswith("\n") else ""
-    return Execution(text + break_ + note, cell.ok, tuple(output.pictures), cell.exit_status)
+        return cell.execution("")
 
 
 async def _interrupt(connection: KernelConnection, cell: RunningCell) -> None:
     """Interrupt the user's cell after it has begun: an earlier interrupt would hit the agent's cell."""
-    await asyncio.wait({cell.begun, cell.over}, timeout=_INTERRUPTED, return_when=asyncio.FIRST_COMPLETED)
+    await cell.wait_until_begun(_INTERRUPTED)
     connection.interrupt()
     await asyncio.wait({cell.over}, timeout=_INTERRUPTED)
     if not cell.over.done():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from rlm.kernel.state import KernelEvent, KernelState, next_state
 if TYPE_CHECKING:
     from rlm.kernel.channels import Channel
 
-_START = 60.0  # timeout in seconds for a kernel to start, on a machine that starts fifty at once
+_START_TIMEOUT = 60.0  # timeout in seconds for a kernel to start, on a machine that starts fifty at once
 _GRACE = 2.0  # grace seconds for a kernel to end after a connection to it was lost
 _SILENCE = 5.0  # seconds without a message after which a cell is over: it lacks its reply, or the end of its output
 _QUIET = 0.02  # seconds without a message after which all output of a dead kernel has been read
@@ -62,7 +61,7 @@ class KernelConnection:
             DEALER, files.shell, codec.read, self._on_reply, self._on_channel_lost
         )
         self._iopub: Channel[Published | None] = Channel(
-            SUB, files.iopub, self._digest, self._on_output, self._on_channel_lost
+            SUB, files.iopub, router.digest, self._on_output, self._on_channel_lost
         )
         process.ended.add_done_callback(self._on_exit)
 
@@ -90,7 +89,8 @@ class KernelConnection:
         except BaseException:
             files.remove()
             raise
-        connection = cls(process, files, MessageCodec(key), OutputRouter(spec.outputs, new_late), on_death)
+        codec = MessageCodec(key)
+        connection = cls(process, files, codec, OutputRouter(codec.read, spec.outputs, new_late), on_death)
         try:
             await connection._come_up(server)
         except BaseException:
@@ -103,11 +103,11 @@ class KernelConnection:
         heard = asyncio.create_task(self._heard.wait())
         signs: list[asyncio.Future[Any]] = [heard, self._process.ended]
         try:
-            await asyncio.wait(signs, timeout=_START, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(signs, timeout=_START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         finally:
             heard.cancel()
         if self.state in {KernelState.STARTING, KernelState.DEAD}:
-            problem = "ended at once" if self._process.ended.done() else f"sent nothing within {_START:g} s"
+            problem = "ended at once" if self._process.ended.done() else f"sent nothing within {_START_TIMEOUT:g} s"
             await self._process.kill()  # its log arrives when it has ended
             report = crash_report(self._process.log) or server.last_error
             raise KernelError(f"A kernel could not be started: it {problem}. {report}".rstrip())
@@ -144,10 +144,8 @@ class KernelConnection:
             "stop_on_error": False,
         }
         request, parts = self._codec.request("execute_request", content)
-        future = asyncio.get_running_loop().create_future
         self._note(KernelEvent.CELL_SENT)
-        cell = RunningCell(request, output, over=future(), begun=future(), replied=future(), internal=internal)
-        self.cell = cell
+        cell = self.cell = RunningCell(request, output, internal=internal)
         self.router.news += news
         self._shell.send(parts)
         try:
@@ -161,8 +159,7 @@ class KernelConnection:
     def running_beside(self, code: str, output: CellOutput) -> Iterator[RunningCell]:
         """Send a cell of the user while a cell of the agent awaits: see `rlm.inside.concurrent`."""
         request, parts = self._codec.request("user_execute_request", {"code": code})
-        future = asyncio.get_running_loop().create_future
-        cell = self.router.concurrent = RunningCell(request, output, over=future(), begun=future(), replied=future())
+        cell = self.router.concurrent = RunningCell(request, output)
         self._shell.send(parts)
         try:
             yield cell
@@ -202,13 +199,9 @@ class KernelConnection:
 
     async def sweep(self, cell: RunningCell) -> None:
         """Kill the processes that the cell has started."""
-        await self._process.sweep(cell.began - 0.01)  # the start time of a process is exact to 0.01 s
+        await self._process.sweep(cell.sent_at - 0.01)  # the start time of a process is exact to 0.01 s
 
     # ---- messages of the kernel
-
-    def _digest(self, parts: list[bytes]) -> Published | None:
-        message = self._codec.read(parts)
-        return None if message is None else self.router.digest(message)
 
     def _on_output(self, published: Published | None) -> None:
         self._heard.set()
@@ -216,27 +209,18 @@ class KernelConnection:
             self._note(KernelEvent.UP)
         if published is None:
             return
-        if published.message.kind == "status":
-            self._on_status(published.message)
-        else:
+        message = published.message
+        if message.kind != "status":
             self.router.route(published)
-
-    def _cell_of(self, message: Message) -> RunningCell | None:
-        cells = (self.cell, self.router.concurrent)
-        return next((cell for cell in cells if cell is not None and cell.request == message.parent), None)
-
-    def _on_status(self, message: Message) -> None:
-        cell = self._cell_of(message)
-        if cell is None:
-            return
-        state, beside = message.content.get("execution_state"), cell is not self.cell
-        if state == "busy":
-            (cell.begin if beside else partial(self.router.begin, cell))()
-        elif state == "idle":
-            if not beside:
-                self.router.end()
-            cell.idle = True
-            self._settle(cell)
+        elif (cell := self._cell_of(message)) is not None:
+            match message.content.get("execution_state"):
+                case "busy":
+                    self.router.begin(cell)
+                case "idle":
+                    if cell is self.cell:
+                        self.router.end()
+                    cell.idle = True
+                    self._settle(cell)
 
     def _on_reply(self, message: Message | None) -> None:
         if message is None:
@@ -251,15 +235,21 @@ class KernelConnection:
             cell.replied.set_result(message)
         ours = message.metadata.get("rlm")
         if isinstance(ours, dict):
-            count, names = ours.get("cells"), ours.get("names")
+            count, names, ending = ours.get("cells"), ours.get("names"), ours.get("ending")
             self.cells = count if type(count) is int else self.cells
-            self.names = _texts(names[:_NAMES]) if isinstance(names, list) else ()
-            self.ending = "".join(_texts([ours.get("ending")], 500))
+            known = names[:_NAMES] if isinstance(names, list) else ()
+            self.names = tuple(name[:200] for name in known if isinstance(name, str))
+            self.ending = ending[:500] if isinstance(ending, str) else ""
         self._settle(cell)
+
+    def _cell_of(self, message: Message) -> RunningCell | None:
+        """Return the cell that a message belongs to. None: it belongs to no cell that runs now."""
+        cells = (self.cell, self.router.concurrent)
+        return next((cell for cell in cells if cell is not None and cell.request == message.parent), None)
 
     def _settle(self, cell: RunningCell) -> None:
         """End the cell when its reply and its idle status have arrived, or only one of them and then nothing more."""
-        if cell.reply is not None and cell.idle:
+        if cell.replied.done() and cell.idle:
             cell.end()
         else:
             self._heard.clear()
@@ -312,8 +302,3 @@ class KernelConnection:
     def report(self) -> str:
         """Return the output that no cell has shown, and where the kernel crashed. For a kernel that has ended."""
         return self.router.take_late() + crash_report(self._process.log)
-
-
-def _texts(values: list[Any], most: int = 200) -> tuple[str, ...]:
-    """Keep the texts of a list, each with `most` characters at most."""
-    return tuple(value[:most] for value in values if isinstance(value, str))

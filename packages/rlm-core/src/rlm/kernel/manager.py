@@ -24,11 +24,12 @@ from rlm.kernel.server import KernelServer
 from rlm.kernel.state import KernelState
 from rlm.text.bounded import BoundedOutput
 
-_LADDER = (2.0, 3.0)  # grace seconds of a cell after the first and the second interrupt; then its kernel is killed
-_HASTY = (1.0, 2.0)  # the same times when the run is cancelled; the first interrupt may come just before the code runs
-_READING = 60.0  # seconds to read the output of a cell that has replied; a hostile kernel could send without end
-_SLOW = 5.0  # seconds to wait for a cell to begin on a busy machine; then its time limit starts anyway
-_ASIDE = 2.0  # timeout in seconds of a request that is not a cell
+_GRACE = (2.0, 3.0)  # grace seconds of a cell after the first and the second interrupt; then its kernel is killed
+# the same times when the run is cancelled; the first interrupt may come just before the code runs
+_GRACE_CANCELLED = (1.0, 2.0)
+_READ_TIMEOUT = 60.0  # seconds to read the output of a cell that has replied; a hostile kernel could send without end
+_BEGIN_TIMEOUT = 5.0  # seconds to wait for a cell to begin on a busy machine; then its time limit starts anyway
+_REQUEST_TIMEOUT = 2.0  # timeout in seconds of a request that is not a cell
 _NO_LIMIT = 1e9  # seconds
 _NAMED = 40  # maximum names of lost variables that are listed
 
@@ -83,14 +84,12 @@ class JupyterKernel:
                 self._new_output(f"cell-{self._cells}", sink or self._sink) as output,
                 connection.running(code, output, news=news) as cell,
             ):
-                trouble = await self._see_through(connection, cell, timeout)
-                text = output.text()
-                self._report_displays(output)
-                note = trouble or ("[no output]" if len(output) == cell.start else "")
-                break_ = "\n" if note and text and not text.endswith("\n") else ""
-                return Execution(
-                    text + break_ + note, cell.ok and not trouble, tuple(output.pictures), cell.exit_status
-                )
+                execution = cell.execution(await self._wait_for_end(connection, cell, timeout))
+                for path in output.pictures:
+                    self._sink(Displayed(str(path)))
+                for rows, columns in output.tables:
+                    self._sink(Displayed(rows=rows, columns=columns))
+                return execution
 
     async def execute_for_user(self, code: str, sink: Sink) -> Execution:
         """Run a cell of the user, without a time limit.
@@ -115,17 +114,11 @@ class JupyterKernel:
         connection = self._up()
         return connection is not None and connection.beside is not None
 
-    def _report_displays(self, output: CellOutput) -> None:
-        for path in output.pictures:
-            self._sink(Displayed(str(path)))
-        for rows, columns in output.tables:
-            self._sink(Displayed(rows=rows, columns=columns))
-
     async def execute_internal(self, code: str, timeout: float) -> str:
         async with self._turn:
             connection = await self._ready()
             with self._new_output("internal") as nothing, connection.running(code, nothing, internal=True) as cell:
-                return await self._see_through(connection, cell, timeout)
+                return await self._wait_for_end(connection, cell, timeout)
 
     async def restart(self, why: str) -> None:
         async with self._turn:
@@ -155,7 +148,8 @@ class JupyterKernel:
         connection = self._up()
         if connection is None or connection.state is not KernelState.IDLE:
             return Completion()
-        return completion_of(await connection.request("complete_request", {"code": code, "cursor_pos": cursor}, _ASIDE))
+        content = {"code": code, "cursor_pos": cursor}
+        return completion_of(await connection.request("complete_request", content, _REQUEST_TIMEOUT))
 
     async def evaluate(self, expression: str) -> str:
         """Return the value of an expression as text, as IPython shows it, or the error.
@@ -175,8 +169,8 @@ class JupyterKernel:
             "user_expressions": {"value": expression},
             "allow_stdin": False,
         }
-        reply = await connection.request("execute_request", content, _ASIDE)
-        return value_of(reply) if reply else f"[not read: it takes more than {_ASIDE:g} s]"
+        reply = await connection.request("execute_request", content, _REQUEST_TIMEOUT)
+        return value_of(reply) if reply else f"[not read: it takes more than {_REQUEST_TIMEOUT:g} s]"
 
     def _up(self) -> KernelConnection | None:
         task = self._connection
@@ -232,7 +226,9 @@ class JupyterKernel:
         self._discard_kernel()
         self.start()
         self._sink(KernelRestarted(why, lost))
-        return f"A fresh kernel is ready. {_lost(lost)}"
+        more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+        named = f"Lost: {', '.join(lost[:_NAMED])}{more}." if lost else "Nothing was defined."
+        return f"A fresh kernel is ready. {named}"
 
     def _discard_kernel(self) -> None:
         task, self._connection = self._connection, None
@@ -250,67 +246,56 @@ class JupyterKernel:
             BoundedOutput.limit_for(self._spec.max_output), self._spec.outputs, name, listener, self._spec.quota
         )
 
-    async def _see_through(self, connection: KernelConnection, cell: RunningCell, timeout: float) -> str:
+    async def _wait_for_end(self, connection: KernelConnection, cell: RunningCell, timeout: float) -> str:
         """Wait until the cell is over. Return a note for the model about how it ended, or an empty text."""
         try:
-            await _begun(cell, _SLOW)
+            await cell.wait_until_begun(_BEGIN_TIMEOUT)
             with self._clock.running(timeout) as expired:
                 await asyncio.wait({cell.over, expired}, return_when=asyncio.FIRST_COMPLETED)
             timed_out = not cell.over.done()
             if timed_out:
-                await self._interrupt(connection, cell, _LADDER)
-            return self._account(connection, cell, f"timed out after {timeout:g} s" if timed_out else "")
+                await _interrupt(connection, cell, _GRACE)
+            return self._conclude(connection, cell, f"timed out after {timeout:g} s" if timed_out else "")
         except asyncio.CancelledError:
-            await self._abandon(connection, cell)
+            try:  # a second cancellation skips the waiting
+                await cell.wait_until_begun(_BEGIN_TIMEOUT)
+                await _interrupt(connection, cell, _GRACE_CANCELLED)
+            finally:
+                self._conclude(connection, cell, "cancelled")
             raise
 
-    async def _interrupt(self, connection: KernelConnection, cell: RunningCell, ladder: Sequence[float]) -> None:
-        for patience in ladder:
-            if await _ends_when_interrupted(connection, cell, patience):
-                await connection.sweep(cell)
-                return
-
-    async def _abandon(self, connection: KernelConnection, cell: RunningCell) -> None:
-        """End the cell, because the run is cancelled. A second cancellation skips the waiting."""
-        try:
-            await _begun(cell, _SLOW)
-            await self._interrupt(connection, cell, _HASTY)
-        finally:
-            self._account(connection, cell, "cancelled")
-
-    def _account(self, connection: KernelConnection, cell: RunningCell, trouble: str) -> str:
+    def _conclude(self, connection: KernelConnection, cell: RunningCell, trouble: str) -> str:
+        """Return a note about how the cell ended. Replace its kernel if that has ended too, or ignores interrupts."""
         if not connection.state.alive:
             report = connection.report()
             return f"{report}[the kernel died: {connection.why_dead}. {self._replace(connection, connection.why_dead)}]"
         if not cell.over.done():
             why = f"{trouble} and ignored the interrupt, so the kernel was killed"
             return f"[{why}. {self._replace(connection, why)}]"
-        if cell.reply is None and not trouble:
+        if not cell.replied.done() and not trouble:
             return "[the kernel did not report how the cell ended]"
         if connection.ending:
             return f"[{connection.ending}, so the kernel ended. {self._replace(connection, connection.ending)}]"
         return f"[{trouble}: interrupted; the kernel and its variables are kept]" if trouble else ""
 
 
-async def _begun(cell: RunningCell, patience: float) -> None:
-    """Wait until the cell has begun: between cells, a kernel ignores interrupts."""
-    await asyncio.wait({cell.begun, cell.over}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+async def _interrupt(connection: KernelConnection, cell: RunningCell, grace_periods: Sequence[float]) -> None:
+    """Interrupt a cell until it ends, and kill the processes that it has started.
 
-
-async def _ends_when_interrupted(connection: KernelConnection, cell: RunningCell, patience: float) -> bool:
-    """Interrupt a cell. Return whether it ended.
-
-    A cell that has replied has ended; its output is then read for `_READING` seconds at most.
+    A cell that has replied has ended; its output is then read for `_READ_TIMEOUT` seconds at most.
     """
     signs: set[asyncio.Future[Any]] = {cell.over, cell.replied}
-    if (beside := connection.beside) is not None:  # the first interrupt ends the user's cell
+    for grace in grace_periods:
+        if (beside := connection.beside) is not None:  # the first interrupt ends the user's cell
+            connection.interrupt()
+            await asyncio.wait({beside.over}, timeout=grace)
         connection.interrupt()
-        await asyncio.wait({beside.over}, timeout=patience)
-    connection.interrupt()
-    await asyncio.wait(signs, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-    if cell.replied.done():
-        await asyncio.wait({cell.over}, timeout=_READING)
-    return cell.over.done()
+        await asyncio.wait(signs, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        if cell.replied.done():
+            await asyncio.wait({cell.over}, timeout=_READ_TIMEOUT)
+        if cell.over.done():
+            await connection.sweep(cell)
+            return
 
 
 async def _close(task: asyncio.Task[KernelConnection]) -> None:
@@ -322,10 +307,3 @@ async def _close(task: asyncio.Task[KernelConnection]) -> None:
     except (KernelError, asyncio.CancelledError):
         return
     await connection.close()
-
-
-def _lost(names: tuple[str, ...]) -> str:
-    if not names:
-        return "Nothing was defined."
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"Lost: {', '.join(names[:_NAMED])}{more}."
