@@ -34,14 +34,14 @@ from rlm.sandbox.git_config import read_settings
 
 _HARMLESS = {"commondir": b".\n", "config.worktree": b"", "config": b""}
 """Contents that have no effect. git does not accept an empty `commondir`."""
-_LEFT = ("commondir", "config.worktree")
+_LEFT_BY_RUNS = ("commondir", "config.worktree")
 """A run that was killed leaves these. No other program writes such files."""
 _FOLDERS = ("hooks", "modules", "worktrees")
 _OF_MAIN_WORKTREE = ("HEAD", "index", "rebase-merge", "rebase-apply", "sequencer")
 _READ = ("HEAD", "config", "objects", "refs", "packed-refs", "logs", "info", "shallow", "hooks")
 _MOST = 8  # maximum submodules and worktrees: each needs mounts, which cost each agent some milliseconds
 _LARGEST = 1_000_000
-_PATIENCE = 5.0  # timeout in seconds for git to list its configuration
+_TIMEOUT = 5.0  # timeout in seconds for git to list its configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +81,19 @@ class GitAccess:
 def git_access(cwd: Path, hidden: Iterable[Path], environment: Mapping[str, str]) -> GitAccess:
     """Return what git may change in `cwd`, a path without links. Folders that contain one of `hidden` stay closed."""
     pointer = cwd / ".git"
-    access = _named_by_config(cwd, environment)
+    access = _files_of_config(cwd, environment)
     if pointer.is_dir():
-        return access + _protect(pointer) + _nested(pointer, cwd)
+        return access + _protect_repository(pointer) + _repositories_inside(pointer, cwd)
     if pointer.is_file():
-        return access + GitAccess(guarded=(pointer,)) + _elsewhere(cwd, tuple(hidden))
+        return access + GitAccess(guarded=(pointer,)) + _repository_outside(cwd, tuple(hidden))
     if _is_repository(cwd):
-        return access + _protect(cwd) + _nested(cwd, cwd)
+        return access + _protect_repository(cwd) + _repositories_inside(cwd, cwd)
     return access
 
 
-def _protect(repository: Path, folders: Iterable[str] = _FOLDERS, names: Iterable[str] = _HARMLESS) -> GitAccess:
+def _protect_repository(
+    repository: Path, folders: Iterable[str] = _FOLDERS, names: Iterable[str] = _HARMLESS
+) -> GitAccess:
     """Protect the files that make git run a program or use another repository: they cannot be changed or created."""
     folders, names = list(folders), list(names)
     fixed = [name for name in names if name in _HARMLESS and _is_harmless(repository / name)]
@@ -108,20 +110,20 @@ def _is_harmless(path: Path) -> bool:
     if not os.path.lexists(path):
         return True
     with suppress(OSError):
-        return path.name in _LEFT and files.read(path, limit=_LARGEST) == _HARMLESS[path.name]
+        return path.name in _LEFT_BY_RUNS and files.read(path, limit=_LARGEST) == _HARMLESS[path.name]
     return False
 
 
 # ---- submodules and worktrees in the project
 
 
-def _nested(repository: Path, cwd: Path) -> GitAccess:
+def _repositories_inside(repository: Path, cwd: Path) -> GitAccess:
     """Open the repositories of submodules and worktrees. They are in read-only folders of the project's repository."""
     modules = [path for path in _repositories(repository / "modules") if _worktree_of(path) and _is_within(path, cwd)]
     worktrees = [path for path in _folders(repository / "worktrees") if _is_within(path, cwd)]
     access = GitAccess()
     for path in modules[:_MOST]:
-        access += GitAccess(writable=(path,)) + _protect(path)
+        access += GitAccess(writable=(path,)) + _protect_repository(path)
     for path in worktrees[:_MOST]:
         access += _open_worktree(path)
     if left := max(0, len(modules) - _MOST) + max(0, len(worktrees) - _MOST):
@@ -130,7 +132,7 @@ def _nested(repository: Path, cwd: Path) -> GitAccess:
 
 
 def _open_worktree(path: Path) -> GitAccess:
-    return GitAccess(writable=(path,)) + _protect(
+    return GitAccess(writable=(path,)) + _protect_repository(
         path, _existing(path, ("modules",)), ("gitdir", "commondir", "config.worktree")
     )
 
@@ -164,17 +166,17 @@ def _folders(folder: Path) -> list[Path]:
 # ---- a repository outside of the working directory
 
 
-def _elsewhere(cwd: Path, hidden: tuple[Path, ...]) -> GitAccess:
+def _repository_outside(cwd: Path, hidden: tuple[Path, ...]) -> GitAccess:
     repository = _target(cwd / ".git")
     common = _common(repository) if repository else None
     if repository is None or common is None:
         return GitAccess(note="git does not work here: .git does not name a repository.")
     linked = repository != common
-    if wrong := _mistrust(repository, common, cwd):
+    if wrong := _why_not_opened(repository, common, cwd):
         return GitAccess(note=f"git cannot work in the sandbox here: .git names {repository}, {wrong}.")
     own = _open_worktree(repository) if linked else GitAccess()
     if common.is_relative_to(cwd):
-        return _protect(common) + _nested(common, cwd) + own
+        return _protect_repository(common) + _repositories_inside(common, cwd) + own
     if any(place.is_relative_to(common) for place in hidden):
         return GitAccess(note=f"git cannot work in the sandbox here: its repository {common} is hidden.")
     if cwd.is_relative_to(common):  # the folder contains more than the repository, such as other worktrees or a home
@@ -182,10 +184,10 @@ def _elsewhere(cwd: Path, hidden: tuple[Path, ...]) -> GitAccess:
         note = f"git can read but not commit in the sandbox here: its repository {common} contains other folders too."
         return GitAccess(readable=tuple(dict.fromkeys(parts)), note=note)
     main = GitAccess(guarded=tuple(common / name for name in _existing(common, _OF_MAIN_WORKTREE if linked else ())))
-    return GitAccess(writable=(common,)) + _protect(common) + main + own + _nested(common, cwd)
+    return GitAccess(writable=(common,)) + _protect_repository(common) + main + own + _repositories_inside(common, cwd)
 
 
-def _mistrust(repository: Path, common: Path, cwd: Path) -> str:
+def _why_not_opened(repository: Path, common: Path, cwd: Path) -> str:
     """Return why this repository must not be opened for `cwd`; empty if it may be opened."""
     if not _is_repository(common):
         return "which is not a repository"
@@ -202,25 +204,25 @@ def _mistrust(repository: Path, common: Path, cwd: Path) -> str:
 
 def _target(pointer: Path) -> Path | None:
     """Return the repository that a `.git` file names; None if it names none."""
-    text = _text(pointer)
-    return _real(pointer.parent / text.removeprefix("gitdir:").strip()) if text.startswith("gitdir:") else None
+    text = _read_text(pointer)
+    return _real_path(pointer.parent / text.removeprefix("gitdir:").strip()) if text.startswith("gitdir:") else None
 
 
 def _common(repository: Path) -> Path | None:
     if not os.path.lexists(repository / "commondir"):
         return repository
-    text = _text(repository / "commondir").strip()
-    return _real(repository / text) if text else None
+    text = _read_text(repository / "commondir").strip()
+    return _real_path(repository / text) if text else None
 
 
 def _worktree_of(repository: Path) -> Path | None:
     """Return the folder that a repository names as its own: a worktree in `gitdir`, a submodule in `core.worktree`."""
-    if os.path.lexists(repository / "commondir") and (text := _text(repository / "gitdir").strip()):
+    if os.path.lexists(repository / "commondir") and (text := _read_text(repository / "gitdir").strip()):
         pointer = repository / text
-        return _real(pointer.parent) if pointer.name == ".git" else None
-    settings = read_settings(_text(repository / "config").encode(errors="surrogateescape"))
+        return _real_path(pointer.parent) if pointer.name == ".git" else None
+    settings = read_settings(_read_text(repository / "config").encode(errors="surrogateescape"))
     named = [setting.value for setting in settings if setting.name == "core.worktree"]
-    return _real(repository / named[-1]) if named else None
+    return _real_path(repository / named[-1]) if named else None
 
 
 def _is_repository(path: Path) -> bool:
@@ -231,13 +233,13 @@ def _is_repository(path: Path) -> bool:
     return False
 
 
-def _real(path: Path) -> Path | None:
+def _real_path(path: Path) -> Path | None:
     with suppress(OSError):
         return Path(os.path.realpath(path, strict=True))
     return None
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     with suppress(OSError):
         return files.read(path, limit=_LARGEST).decode(errors="surrogateescape")
     return ""
@@ -255,21 +257,21 @@ _RUN_FOR_A_DRIVER = {
 }
 
 
-def _named_by_config(cwd: Path, environment: Mapping[str, str]) -> GitAccess:
+def _files_of_config(cwd: Path, environment: Mapping[str, str]) -> GitAccess:
     """Protect files of the project that git reads as configuration, or runs because of its configuration."""
     access = GitAccess()
     for origin, name, value in _settings(cwd, environment):
         section, _, rest = name.partition(".")
         last = rest.rpartition(".")[2]
         if origin.is_file():
-            access += _keep(origin, cwd)
+            access += _protect_path(origin, cwd)
         if section in ("include", "includeif") and last == "path":
-            access += _keep(origin.parent / value, cwd)
+            access += _protect_path(origin.parent / value, cwd)
         elif name == "core.hookspath":
-            access += _keep(cwd / value, cwd, is_folder=True)
+            access += _protect_path(cwd / value, cwd, is_folder=True)
             access += GitAccess(hooks=() if origin.is_relative_to(cwd) or Path(value).is_absolute() else (value,))
         elif name in _RUN_BY_ITSELF or last in _RUN_FOR_A_DRIVER.get(section, ()):
-            access = sum((_keep(path, cwd) for path in _programs(cwd, value)), access)
+            access = sum((_protect_path(path, cwd) for path in _programs(cwd, value)), access)
     return access
 
 
@@ -282,7 +284,7 @@ def _programs(cwd: Path, command: str) -> Iterator[Path]:
                 yield path
 
 
-def _keep(path: Path, cwd: Path, *, is_folder: bool = False) -> GitAccess:
+def _protect_path(path: Path, cwd: Path, *, is_folder: bool = False) -> GitAccess:
     """Protect a path of the project: it cannot be changed; if it is missing, it cannot be created."""
     path = Path(os.path.normpath(path))
     if path == cwd or not path.is_relative_to(cwd):
@@ -304,7 +306,7 @@ def _settings(cwd: Path, environment: Mapping[str, str]) -> Iterator[tuple[Path,
     with suppress(OSError, subprocess.TimeoutExpired):
         done = subprocess.run(
             command, cwd=cwd, env=helper_environment(**home), stdin=subprocess.DEVNULL, capture_output=True,
-            timeout=_PATIENCE, check=False,
+            timeout=_TIMEOUT, check=False,
         )  # fmt: skip
         words = done.stdout.decode(errors="surrogateescape").split("\0")
         for origin, setting in zip(words[::2], words[1::2], strict=False):

@@ -41,23 +41,23 @@ def _folder(path: Path) -> Iterator[None]:
         with suppress(FileExistsError):
             os.mkdir(path.name, _MODE, dir_fd=parent)
             os.chmod(path.name, _MODE, dir_fd=parent)  # the umask has changed the mode
-        with _held(parent, path.name) as folder:
+        with _locked(parent, path.name) as folder:
             yield
             if folder is not None:
                 with suppress(OSError):  # another run uses it too, or it is not empty and so not ours
-                    _lock_alone(folder)
+                    _lock_exclusively(folder)
                     os.rmdir(path.name, dir_fd=parent)
 
 
 @contextmanager
-def _held(parent: int, name: str) -> Iterator[int | None]:
+def _locked(parent: int, name: str) -> Iterator[int | None]:
     """Yield the descriptor of a placeholder, with a shared lock; None if it is not a placeholder."""
     if os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode != stat.S_IFDIR | _MODE:
         yield None
         return
     folder = files.open_folder(name, dir_fd=parent)
     try:
-        _share(folder)
+        _lock_shared(folder)
         yield folder
     finally:
         os.close(folder)
@@ -74,7 +74,7 @@ def _files(contents: list[tuple[Path, bytes]]) -> Iterator[None]:
         for parent in {path.parent for path, _ in contents}:
             folders[parent] = files.open_folder(parent)
             opened.callback(os.close, folders[parent])
-            _share(folders[parent])
+            _lock_shared(folders[parent])
         for path, content in contents:
             with suppress(OSError):  # it exists, or this user cannot write here, and so no cell can
                 _write(path, content)
@@ -83,7 +83,7 @@ def _files(contents: list[tuple[Path, bytes]]) -> Iterator[None]:
         finally:
             for path, content in contents:
                 with suppress(OSError):  # another run uses it too, or it was replaced
-                    _lock_alone(folders[path.parent])
+                    _lock_exclusively(folders[path.parent])
                     if files.read(path.name, dir_fd=folders[path.parent], limit=_LARGEST) == content:
                         files.remove(path.name, dir_fd=folders[path.parent])
 
@@ -99,12 +99,12 @@ def _write(path: Path, content: bytes) -> None:
 # ---- locks
 
 
-def _share(descriptor: int) -> None:
+def _lock_shared(descriptor: int) -> None:
     with suppress(OSError):  # a file system without locks
         fcntl.flock(descriptor, fcntl.LOCK_SH)
 
 
-def _lock_alone(descriptor: int) -> None:
+def _lock_exclusively(descriptor: int) -> None:
     """Lock exclusively.
 
     Raises:

@@ -35,7 +35,7 @@ from rlm.sandbox.sealed import held_program
 from rlm.sandbox.seccomp import compile_filter
 from rlm.sandbox.sources import Source, Sources, resolve_outside
 
-_PLACES = ("/tmp", "/run", "/var/tmp", "/home", "/root")  # noqa: S108 - hidden, not used
+_HIDDEN = ("/tmp", "/run", "/var/tmp", "/home", "/root")  # noqa: S108 - hidden, not used
 _SECRETS = (
     *("/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/ssl/private"),
     *("/sys/kernel/debug", "/sys/kernel/tracing", "/sys/firmware", "/sys/fs/bpf"),
@@ -126,7 +126,7 @@ class SandboxPolicy:
         rest = {name: value for name, value in environment.items() if name != "LD_LIBRARY_PATH"}
         return rest | {SANDBOXED: "1"} | ({"LD_LIBRARY_PATH": os.pathsep.join(kept)} if kept else {})
 
-    def sees(self, path: Path) -> bool:
+    def contains(self, path: Path) -> bool:
         """Return whether an absolute path is in the project: then the sandbox shows it with the project."""
         return path.is_relative_to(self.cwd)
 
@@ -158,13 +158,13 @@ def open_policy(
     places = {*_hidden(homes), runtime.resolve()}
     apart = {files.resolve(path) for path in private if path.is_dir()}
     hidden = tuple(sorted({*places, *(path for path in apart if not any(map(path.is_relative_to, places)))}))
-    _check(cwd, hidden)
+    _check_folder(cwd, hidden)
     program = _bwrap(environment, (cwd, sessions))
-    project = _project(cwd, sessions, git_access(cwd, hidden, environment))
+    project = _protected_paths(cwd, sessions, git_access(cwd, hidden, environment))
     with ExitStack() as stack:
         system_calls = compile_filter(os.uname().machine, memory)
         bwrap = stack.enter_context(held_program(program))
-        stack.enter_context(_folder(sessions) if sessions.is_relative_to(cwd) else ExitStack())
+        stack.enter_context(_created_folder(sessions) if sessions.is_relative_to(cwd) else ExitStack())
         stack.enter_context(placeholders((*project.barred, *project.guarded), project.fixed))
         sources = stack.enter_context(Sources())
         programs = map(Path, filter(None, environment.get("PATH", "").split(os.pathsep)))
@@ -175,7 +175,7 @@ def open_policy(
             git=project,
             bwrap=bwrap,
             groups=groups,
-            system=_system(_seen_empty(hidden, runtime.resolve()), memory, net=net),
+            system=_system(_mounted_empty(hidden, runtime.resolve()), memory, net=net),
             readable=tuple(sources.open(real, path) for path, real in readable.items()),
             layers=tuple((sources.open(path), writable) for path, writable in _layers(cwd, project).items()),
             memory=memory,
@@ -204,23 +204,23 @@ def _homes(environment: Mapping[str, str]) -> list[Path]:
 
 def _hidden(homes: Iterable[Path]) -> list[Path]:
     """Return the folders of users, services and other programs. A folder comes before the folders that it contains."""
-    return sorted({place.resolve() for place in (*map(Path, _PLACES), *homes) if place.is_dir()} - {Path("/")})
+    return sorted({place.resolve() for place in (*map(Path, _HIDDEN), *homes) if place.is_dir()} - {Path("/")})
 
 
-def _seen_empty(hidden: Sequence[Path], runtime: Path) -> list[Path]:
+def _mounted_empty(hidden: Sequence[Path], runtime: Path) -> list[Path]:
     """Return the folders that are mounted empty. The runtime folder needs no separate mount inside another one."""
     within = any(_inside(runtime, place) for place in hidden)
     return [place for place in hidden if place != runtime or not within]
 
 
-def _check(cwd: Path, hidden: Iterable[Path]) -> None:
+def _check_folder(cwd: Path, hidden: Iterable[Path]) -> None:
     for place in hidden:
         if place.is_relative_to(cwd):
             what = "other users or programs keep data there" if place == cwd else f"it contains {place}"
             raise ConfigError(f"The sandbox cannot protect {cwd}: {what}. Run rlm in a project's folder.")
 
 
-def _project(cwd: Path, sessions: Path, git: GitAccess) -> GitAccess:
+def _protected_paths(cwd: Path, sessions: Path, git: GitAccess) -> GitAccess:
     """Add other files that could run programs later. bwrap cannot cover a link, only its target."""
     paths = [cwd / name for name in _GUARDED]
     there = [path for path in paths if os.path.lexists(path)]
@@ -233,7 +233,7 @@ def _project(cwd: Path, sessions: Path, git: GitAccess) -> GitAccess:
 
 
 @contextmanager
-def _folder(path: Path) -> Iterator[None]:
+def _created_folder(path: Path) -> Iterator[None]:
     """Create the folder, since only existing paths can be covered. Remove it again if it stays empty."""
     missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
     with suppress(OSError):

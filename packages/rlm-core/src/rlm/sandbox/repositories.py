@@ -77,7 +77,7 @@ class _Search:
                 entry.name: entry.is_dir(follow_symlinks=False) for entry in islice(os.scandir(folder), self._left)
             }
             self._left -= len(names)
-            self._look(folder, path, names)
+            self._inspect(folder, path, names)
             for name, is_folder in names.items():
                 if is_folder and not (name == "objects" and _is_repository(path, names)):
                     self._enter(folder, path / name, depth + 1)
@@ -107,19 +107,19 @@ class _Search:
         else:
             self.visit(inner, path, depth)
 
-    def _look(self, folder: int, path: Path, names: dict[str, bool]) -> None:
+    def _inspect(self, folder: int, path: Path, names: dict[str, bool]) -> None:
         if _is_repository(path, names):
             self._repositories.add(path)
             self.found.risks.update(_Repository(folder, path, self._is_inside, self.found.configs).risks())
         if names.get(".git") is False:
-            self._look_at_pointer(folder, path / ".git")
+            self._read_pointer(folder, path / ".git")
         if ".git" in names:
             for hooks in self._hooks:
                 self.found.risks.update(_hooks(folder, path, hooks))
         for name in _OTHER_SYSTEMS.keys() & names.keys():
             self.found.risks.update(_other_system(folder, path / name))
 
-    def _look_at_pointer(self, folder: int, path: Path) -> None:
+    def _read_pointer(self, folder: int, path: Path) -> None:
         try:
             text = files.read(".git", dir_fd=folder, limit=_LARGEST).decode(errors="surrogateescape")
         except OSError as error:
@@ -169,7 +169,7 @@ class _Repository:
         yield from self._config("config.worktree")
         yield from self._common_folder()
         yield from _hooks(self.folder, self.path, "hooks")
-        yield from self._unfinished()
+        yield from self._unfinished_operations()
         for folder in _REMOTES:  # the older form of a remote; git-fetch(1), "REMOTES"
             for name, about in _entries(self.folder, folder):
                 if not name.endswith(REJECTED):
@@ -212,7 +212,7 @@ class _Repository:
         if text not in allowed:
             yield self._risk("commondir", f"the configuration of {text}")
 
-    def _unfinished(self) -> Iterator[Risk]:
+    def _unfinished_operations(self) -> Iterator[Risk]:
         """Check the files that `git rebase --continue` and similar commands use."""
         for file in _TODO:
             if found := _EXECUTES.search(self._text(file)):

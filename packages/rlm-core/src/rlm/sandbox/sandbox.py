@@ -24,8 +24,8 @@ from rlm.sandbox.policy import SandboxPolicy
 from rlm.sandbox.sources import Source, Sources
 
 _ENTER = Path(__file__).parent.parent / "inside" / "enter_sandbox.py"
-_START = 30.0  # timeout in seconds for a sandbox to start
-_PATIENCE = 5.0  # seconds to wait for the end of killed processes
+_START_TIMEOUT = 30.0  # timeout in seconds for a sandbox to start
+_KILL_TIMEOUT = 5.0  # seconds to wait for the end of killed processes
 _ALLOW = (
     "User namespaces must be allowed: sudo sysctl -w user.max_user_namespaces=10000, and, if the system has them, "
     "kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0"
@@ -65,12 +65,12 @@ class Sandbox:
         """
         self._policy = policy
         self._run_dir = run_dir
-        self._shown = [path for path in shown if not policy.sees(path)]
+        self._shown = [path for path in shown if not policy.contains(path)]
         self._files = dict(files)
         self._writable = list(writable)
         self._opened = ExitStack()
         self._making = asyncio.Lock()
-        self._life: _BwrapProcess | None = None
+        self._process: _BwrapProcess | None = None
         self._sources: tuple[Source, list[Source], list[Source], list[Source]]
 
     async def __aenter__(self) -> Self:
@@ -92,7 +92,7 @@ class Sandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._opened:
-            await _to_its_end(self._end())
+            await _shielded(self._end())
 
     async def handle(self) -> str:
         """Return the handle with which `rlm.inside.enter_sandbox` enters it. Create the sandbox if necessary.
@@ -102,10 +102,16 @@ class Sandbox:
         """
         policy = self._policy
         async with self._making:
-            if self._life is None or self._life.over:
+            if self._process is None or self._process.ended:
                 await self._end()
-                self._life = await _BwrapProcess.begin(policy, *self._mounts())
-            parts = (self._life.pid, self._life.space, policy.memory, policy.file_size, policy.system_calls.hex())
+                self._process = await _BwrapProcess.begin(policy, *self._bwrap_arguments())
+            parts = (
+                self._process.pid,
+                self._process.namespace_inode,
+                policy.memory,
+                policy.file_size,
+                policy.system_calls.hex(),
+            )
         return "-".join(map(str, parts))
 
     async def command(self, cwd: Path, *program: str) -> tuple[str, ...]:
@@ -116,7 +122,7 @@ class Sandbox:
         """
         return (sys.executable, "-I", "-S", str(_ENTER), await self.handle(), str(cwd), *program)
 
-    def _mounts(self) -> tuple[list[str], list[int]]:
+    def _bwrap_arguments(self) -> tuple[list[str], list[int]]:
         """Return the arguments of bwrap, without files that a cell has removed: they cannot be mounted again."""
         run_dir, shown, within, writable = self._sources
         gone = [source for source in within if os.fstat(source.descriptor).st_nlink == 0]
@@ -127,9 +133,9 @@ class Sandbox:
         return self._policy.arguments(run_dir, shown, left, writable)
 
     async def _end(self) -> None:
-        if self._life is not None:
-            await self._life.end()
-            self._life = None
+        if self._process is not None:
+            await self._process.end()
+            self._process = None
 
 
 class _BwrapProcess:
@@ -145,7 +151,7 @@ class _BwrapProcess:
             opened.callback(os.close, self._init)
             handle = os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
             opened.callback(os.close, handle)
-            self.space = os.fstat(handle).st_ino
+            self.namespace_inode = os.fstat(handle).st_ino
             self._opened = opened.pop_all()
 
     @classmethod
@@ -153,19 +159,21 @@ class _BwrapProcess:
         """Start a sandbox. A cancellation leaves no process: there is no await between the start and the `try`."""
         with _pipe() as (info, write_info), _pipe_with(policy.system_calls) as filtering:
             arguments = ["bwrap", *arguments, "--seccomp", str(filtering), "--sync-fd", str(policy.bwrap)]
-            process = _start(policy, [*arguments, "--info-fd", str(write_info)], [*descriptors, filtering, write_info])
+            process = _start_bwrap(
+                policy, [*arguments, "--info-fd", str(write_info)], [*descriptors, filtering, write_info]
+            )
             try:
-                pid = await _await_ready(process, info)
+                pid = await _wait_until_ready(process, info)
                 _check_mounts(pid, policy)
                 return cls(process, policy, pid)
             except BaseException as error:
-                await _to_its_end(_kill(process, policy))
+                await _shielded(_kill_bwrap(process, policy))
                 if isinstance(error, OSError):
                     raise KernelError(f"The sandbox cannot be entered: {error}. It needs Linux 5.8 or newer.") from None
                 raise
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         """True if it has ended. Its first process gives up its namespaces, then all others are killed, then it ends."""
         with contextlib.suppress(OSError):
             Path(f"/proc/{self.pid}/ns/mnt").stat()
@@ -177,8 +185,8 @@ class _BwrapProcess:
         with self._opened:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._init, signal.SIGKILL)
-            await asyncio.to_thread(self._wait, _PATIENCE)
-            await _kill(self._process, self._policy)  # bwrap itself ends with the sandbox
+            await asyncio.to_thread(self._wait, _KILL_TIMEOUT)
+            await _kill_bwrap(self._process, self._policy)  # bwrap itself ends with the sandbox
 
     def _wait(self, seconds: float) -> bool:
         """Return whether the first process, and so all others, have ended. (Not select(2): many files may be open.)"""
@@ -187,7 +195,7 @@ class _BwrapProcess:
         return bool(poll.poll(seconds * 1000))
 
 
-def _start(policy: SandboxPolicy, arguments: list[str], descriptors: list[int]) -> subprocess.Popen[bytes]:
+def _start_bwrap(policy: SandboxPolicy, arguments: list[str], descriptors: list[int]) -> subprocess.Popen[bytes]:
     """Start bwrap with `cat`, which keeps the sandbox open. Its echo shows that everything is mounted."""
     try:
         process = subprocess.Popen(
@@ -201,7 +209,7 @@ def _start(policy: SandboxPolicy, arguments: list[str], descriptors: list[int]) 
     return process
 
 
-async def _kill(process: subprocess.Popen[bytes], policy: SandboxPolicy) -> None:
+async def _kill_bwrap(process: subprocess.Popen[bytes], policy: SandboxPolicy) -> None:
     """Kill a bwrap and all processes that it has started, and wait for its end."""
     with process:  # closes the pipes
         policy.groups.kill(process.pid)
@@ -209,7 +217,7 @@ async def _kill(process: subprocess.Popen[bytes], policy: SandboxPolicy) -> None
     policy.groups.settle(process.pid)
 
 
-async def _await_ready(process: subprocess.Popen[bytes], info: int) -> int:
+async def _wait_until_ready(process: subprocess.Popen[bytes], info: int) -> int:
     """Wait until the sandbox is ready. Return the id of its first process."""
     assert process.stdin is not None
     assert process.stdout is not None
@@ -217,10 +225,10 @@ async def _await_ready(process: subprocess.Popen[bytes], info: int) -> int:
     with contextlib.suppress(ConnectionError):
         process.stdin.write(b"\n")
     try:
-        async with asyncio.timeout(_START):
-            await _readable(process.stdout.fileno())
+        async with asyncio.timeout(_START_TIMEOUT):
+            await _wait_readable(process.stdout.fileno())
     except TimeoutError:
-        raise KernelError(f"The sandbox could not be created within {_START:g} s.") from None
+        raise KernelError(f"The sandbox could not be created within {_START_TIMEOUT:g} s.") from None
     if process.stdout.read(1) != b"\n":
         lines = os.read(process.stderr.fileno(), 4096).decode(errors="replace").strip().splitlines()
         said = (lines or ["bwrap ended"])[0][:300]
@@ -242,7 +250,7 @@ def _check_mounts(pid: int, policy: SandboxPolicy) -> None:
             raise KernelError(f"The sandbox cannot be created: {source.target} was replaced during the run.")
 
 
-async def _readable(descriptor: int) -> None:
+async def _wait_readable(descriptor: int) -> None:
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     loop.add_reader(descriptor, ready.set)
@@ -252,7 +260,7 @@ async def _readable(descriptor: int) -> None:
         loop.remove_reader(descriptor)
 
 
-async def _to_its_end(work: Awaitable[_T]) -> _T:
+async def _shielded(work: Awaitable[_T]) -> _T:
     """Finish the work even if this task is cancelled meanwhile; raise the cancellation afterwards."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
