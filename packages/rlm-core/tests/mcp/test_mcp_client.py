@@ -17,7 +17,7 @@ from rlm.config.mcp_servers import HttpServer, McpServer, McpServers, StdioServe
 from rlm.config.settings import Config
 from rlm.config.sources import with_values
 from rlm.errors import McpError
-from rlm.mcp import McpClients, Surroundings, named
+from rlm.mcp import LaunchContext, McpClients, name_servers
 from rlm.process.supervisor import Supervisor
 from rlm_testkit import mcp_program
 from rlm_testkit.scripted import Scripted, text
@@ -39,8 +39,8 @@ async def connected(
     reports: list[str] = []
     config = with_values(Config(), {"mcp": McpServers(servers)})
     with Supervisor() as supervisor:
-        surroundings = Surroundings(folder, {"PATH": "/usr/bin"}, supervisor, folder / "state", sandboxed)
-        clients = McpClients(config.mcp, named(config.mcp.names, ()), surroundings, start)
+        launch = LaunchContext(folder, {"PATH": "/usr/bin"}, supervisor, folder / "state", sandboxed)
+        clients = McpClients(config.mcp, name_servers(config.mcp.names, ()), launch, start)
         async with clients.reporting(reports.append):
             yield clients, reports
 

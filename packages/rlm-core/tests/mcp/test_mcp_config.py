@@ -12,7 +12,7 @@ from rlm.config.mcp_servers import HttpServer, McpServers, StdioServer
 from rlm.config.settings import Config
 from rlm.config.sources import read_config, recorded_settings, with_values
 from rlm.errors import ConfigError
-from rlm.mcp.names import named
+from rlm.mcp.names import name_servers
 from rlm.text.redact import REDACTED
 
 ENVIRONMENT = {"HOME": "/home/me", "PATH": "/usr/bin", "TOKEN": "t0ken-of-a-service", "EMPTY": ""}
@@ -111,7 +111,7 @@ def test_servers_of_a_program_are_taken_as_they_are() -> None:
 
 
 def test_each_server_is_a_name_that_hides_nothing_and_it_is_reported_where_that_is_another() -> None:
-    names = named(["git", "time", "print", "say", "a-b", "a.b", "class", "mcp", "1password", "日本"], {"say"})
+    names = name_servers(["git", "time", "print", "say", "a-b", "a.b", "class", "mcp", "1password", "日本"], {"say"})
     assert {
         "git": "git",
         "time": "time_mcp",

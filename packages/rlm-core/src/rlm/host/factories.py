@@ -166,12 +166,12 @@ def mcp_clients(config: Config, cwd: Path, supervisor: Supervisor, skills: Colle
     """Return the MCP clients of a run, to be entered; None without MCP servers, or without a kernel."""
     if not config.mcp or "ipython" not in config.tools:
         return None
-    from rlm.mcp import McpClients, Surroundings, named  # most runs have none
+    from rlm.mcp import LaunchContext, McpClients, name_servers  # most runs have none
 
     # a server gets only the variables that are harmless in a sandbox, and those that its configuration names
     environment = child_environment(replace(config, sandbox=SandboxMode.BWRAP))
-    surroundings = Surroundings(cwd, environment, supervisor, state_folder(), config.sandboxed)
-    return McpClients(config.mcp, named(config.mcp.names, skills), surroundings)
+    launch = LaunchContext(cwd, environment, supervisor, state_folder(), config.sandboxed)
+    return McpClients(config.mcp, name_servers(config.mcp.names, skills), launch)
 
 
 @asynccontextmanager

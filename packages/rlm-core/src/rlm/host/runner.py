@@ -352,7 +352,7 @@ class AgentRunner:
             case RequestStarted():
                 self._early_start.begin()
                 if self._context.mcp is not None:
-                    self._context.mcp.proceed()
+                    self._context.mcp.connect()
             case Delta():
                 self._tell_warmup()
             case Replied(reply):

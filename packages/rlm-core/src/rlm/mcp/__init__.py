@@ -4,7 +4,7 @@ They belong to the host, and cells call their tools. The package `mcp` is import
 """
 
 from rlm.mcp.client import ServerTools
-from rlm.mcp.clients import McpClients, Surroundings
-from rlm.mcp.names import ServerNames, named
+from rlm.mcp.clients import LaunchContext, McpClients
+from rlm.mcp.names import ServerNames, name_servers
 
-__all__ = ["McpClients", "ServerNames", "ServerTools", "Surroundings", "named"]
+__all__ = ["LaunchContext", "McpClients", "ServerNames", "ServerTools", "name_servers"]

@@ -17,10 +17,10 @@ from rlm.mcp.stdio import ServerProcess
 
 START = 60.0
 """Seconds until a server must have listed its tools; some servers install themselves first."""
-AGAIN = 10.0
+RETRY_AFTER = 10.0
 """Seconds after a failed attempt before a cell's request starts another one."""
 _TOOLS, _PAGES = 10_000, 200
-_SOON = 2.0  # seconds to wait for the reason of a closed connection
+_REASON_WAIT = 2.0  # seconds to wait for the reason of a closed connection
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class _Connection:
     listed: ServerTools = field(default_factory=ServerTools)
     stale: bool = False
     """Whether the server has reported that its tools changed."""
-    leave: asyncio.Event = field(default_factory=asyncio.Event)
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     reason: str = ""
     access: ServerAccess | None = None
@@ -89,14 +89,14 @@ class McpClient:
         """Start to connect."""
         self._connection = connection = _Connection(asyncio.get_running_loop().create_future())
         connection.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # perhaps unawaited
-        task = asyncio.create_task(self._live(connection))
+        task = asyncio.create_task(self._run(connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return connection
 
     async def close(self) -> None:
         if self._connection is not None:
-            self._connection.leave.set()
+            self._connection.closing.set()
         for task in self._tasks:
             if not (self._connection and self._connection.ready.done()):
                 task.cancel()  # it waits for a server that is no longer needed
@@ -110,7 +110,7 @@ class McpClient:
         connection, session = await self._connected()
         if connection.stale:
             connection.stale = False
-            connection.listed = await self._while_it_lives(connection, self._list(session))
+            connection.listed = await self._unless_ended(connection, self._list(session))
         return connection.listed
 
     async def call(self, tool: str, arguments: Wire, on_progress: OnProgress) -> Wire:
@@ -120,19 +120,19 @@ class McpClient:
             McpError: the server cannot be reached, has ended, or answered with an error.
         """
         connection, session = await self._connected()
-        return await self._while_it_lives(connection, session.call(tool, arguments, on_progress))
+        return await self._unless_ended(connection, session.call(tool, arguments, on_progress))
 
     async def _connected(self) -> tuple[_Connection, McpSession]:
         connection = self._connection
-        if connection is None or (connection.ended.is_set() and self._may_try(connection)):
+        if connection is None or (connection.ended.is_set() and self._may_reconnect(connection)):
             connection = self.connect()
         return connection, await asyncio.shield(connection.ready)
 
-    def _may_try(self, connection: _Connection) -> bool:
+    def _may_reconnect(self, connection: _Connection) -> bool:
         """Whether to reconnect: at once if the server was ready before, otherwise not for each call."""
-        return connection.ready.exception() is None or time.monotonic() - connection.began > AGAIN
+        return connection.ready.exception() is None or time.monotonic() - connection.began > RETRY_AFTER
 
-    async def _while_it_lives(self, connection: _Connection, work: Coroutine[Any, Any, T]) -> T:
+    async def _unless_ended(self, connection: _Connection, work: Coroutine[Any, Any, T]) -> T:
         """
         Raises:
             McpError: the work failed, or the connection ended first.
@@ -143,14 +143,14 @@ class McpClient:
             if not task.done():
                 raise self._error(connection.reason)
             if task.exception() is not None:
-                await asyncio.wait({ended}, timeout=_SOON if _is_closed(task.exception()) else 0)
+                await asyncio.wait({ended}, timeout=_REASON_WAIT if _is_closed(task.exception()) else 0)
             if task.exception() is not None and ended.done():
                 raise self._error(connection.reason)
             return task.result()
         except (RlmError, asyncio.CancelledError):
             raise
         except Exception as error:  # noqa: BLE001 - the package raises many types
-            raise self._error(self._words(error, connection.access)) from None
+            raise self._error(self._describe(error, connection.access)) from None
         finally:
             task.cancel()
             ended.cancel()
@@ -161,25 +161,25 @@ class McpClient:
 
     # ---- from the start of a server to its end
 
-    async def _live(self, connection: _Connection) -> None:
+    async def _run(self, connection: _Connection) -> None:
         """Run the connection in its own task: the task that enters the package's contexts must also leave them."""
         try:
             async with AsyncExitStack() as stack:
                 access = connection.access = await self._open_access(stack)
-                await _first(self._needed, connection.leave)
+                await _first(self._needed, connection.closing)
                 async with asyncio.timeout(self._start):
                     session = await self._open_session(stack, access, connection)
                     connection.listed = await self._list(session)
                 connection.ready.set_result(session)
-                await _first(connection.leave, *([access.process.ended] if access.process else []))
-                if access.process is not None and not connection.leave.is_set():
-                    connection.reason = await access.process.why()
+                await _first(connection.closing, *([access.process.ended] if access.process else []))
+                if access.process is not None and not connection.closing.is_set():
+                    connection.reason = await access.process.end_reason()
         except TimeoutError:
             connection.reason = f"it was not ready after {self._start:g} s"
         except RlmError as error:
             connection.reason = str(error)
         except Exception as error:  # noqa: BLE001 - groups of any exceptions; the run continues
-            connection.reason = await self._why(error, connection.access)
+            connection.reason = await self._end_reason(error, connection.access)
         finally:
             self._end(connection)
 
@@ -214,12 +214,12 @@ class McpClient:
             self._warn(f"functions of its tools had the same name and were renamed: {', '.join(renamed[:5])}")
         return [by_name[tool] | {"python_name": name} for tool, name in named]
 
-    async def _why(self, error: BaseException, access: ServerAccess | None) -> str:
+    async def _end_reason(self, error: BaseException, access: ServerAccess | None) -> str:
         if access is not None and access.process is not None and access.process.ended.is_set():
-            return await access.process.why()
-        return self._words(error, access)
+            return await access.process.end_reason()
+        return self._describe(error, access)
 
-    def _words(self, error: BaseException, access: ServerAccess | None) -> str:
+    def _describe(self, error: BaseException, access: ServerAccess | None) -> str:
         if package.cause_of(error, (McpError,)):
             return package.reason_of(error)
         status = access.http.status if access is not None and access.http is not None else None
@@ -235,7 +235,7 @@ class McpClient:
         if not was_ready:
             connection.ready.set_exception(self._error(connection.reason or "it was closed"))
         connection.ended.set()
-        if connection.reason and not connection.leave.is_set():
+        if connection.reason and not connection.closing.is_set():
             self._warn(f"{connection.reason}{'. The next call connects again' if was_ready else ''}")
 
     def _warn(self, problem: str) -> None:

@@ -27,8 +27,8 @@ from rlm.text.redact import Redactor
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """The environment of servers that are programs."""
+class LaunchContext:
+    """How servers that are programs are launched."""
 
     cwd: Path
     """The working directory of the run."""
@@ -44,12 +44,10 @@ class Surroundings:
 class McpClients:
     """Owns the connections to the servers of a run, while it is entered."""
 
-    def __init__(
-        self, servers: McpServers, names: ServerNames, surroundings: Surroundings, start: float = START
-    ) -> None:
+    def __init__(self, servers: McpServers, names: ServerNames, launch: LaunchContext, start: float = START) -> None:
         """`start`: seconds that each server has to become ready."""
         self.names = names
-        self._surroundings = surroundings
+        self._launch = launch
         self._secrets = servers.secrets
         self._redactor = Redactor(self._secrets)
         self._needed = asyncio.Event()
@@ -77,7 +75,7 @@ class McpClients:
     ) -> None:
         await asyncio.gather(*(client.close() for client in self._clients.values()))
 
-    def proceed(self) -> None:
+    def connect(self) -> None:
         """Connect to the servers. Called when the import of the package (half a second and more) delays nothing."""
         self._needed.set()
 
@@ -86,7 +84,7 @@ class McpClients:
         Raises:
             McpError: the server cannot be reached.
         """
-        self.proceed()
+        self.connect()
         try:
             return await self._clients[server].tools()
         except McpError as error:
@@ -98,7 +96,7 @@ class McpClients:
         Raises:
             McpError: the server cannot be reached, or answered with an error.
         """
-        self.proceed()
+        self.connect()
         try:
             result: Wire = self._redactor.value(await self._clients[server].call(tool, arguments, on_progress))
             return result
@@ -112,13 +110,13 @@ class McpClients:
         if isinstance(server, HttpServer):
             http = package.HttpAccess(server.url, server.headers, sse=server.sse, auth=partial(self._login, server))
             return ServerAccess(http.transport(), http=http)
-        process = await _start(server, self._surroundings)
+        process = await _start(server, self._launch)
         stack.push_async_callback(process.close)
         return ServerAccess(process.transport(), process)
 
     def _login(self, server: HttpServer) -> Any:
         """The handler that sends the tokens of an earlier login; None without one. During a run no user can log in."""
-        state = self._surroundings.state
+        state = self._launch.state
         if state is None or not oauth.has_tokens(server.url, state):
             return None
         return oauth.handler(server.name, server.url, state, self._keep_secret)
@@ -128,27 +126,27 @@ class McpClients:
         self._redactor = Redactor(self._secrets)
 
 
-async def _start(server: StdioServer, surroundings: Surroundings) -> ServerProcess:
-    found, folder = _program(server, surroundings), _folder(server, surroundings)
-    environment = {**surroundings.environment, **server.env}
+async def _start(server: StdioServer, launch: LaunchContext) -> ServerProcess:
+    found, folder = _program(server, launch), _folder(server, launch)
+    environment = {**launch.environment, **server.env}
     try:
         with files.folder_for_child(folder) as cwd:
-            return await ServerProcess.start(found, server, Path(cwd), environment, surroundings.supervisor)
+            return await ServerProcess.start(found, server, Path(cwd), environment, launch.supervisor)
     except OSError as error:
         raise McpError(f"its folder {folder} cannot be used: {error.strerror or error}") from None
 
 
-def _folder(server: StdioServer, surroundings: Surroundings) -> Path:
+def _folder(server: StdioServer, launch: LaunchContext) -> Path:
     """The working directory of a server.
 
     It is private if cells in a sandbox can write in the run's: many programs import files from their working directory.
     """
     if not server.cwd:
-        return surroundings.supervisor.folder if surroundings.sandboxed else surroundings.cwd
-    return files.resolve(surroundings.cwd / Path(server.cwd).expanduser())
+        return launch.supervisor.folder if launch.sandboxed else launch.cwd
+    return files.resolve(launch.cwd / Path(server.cwd).expanduser())
 
 
-def _program(server: StdioServer, surroundings: Surroundings) -> Path:
+def _program(server: StdioServer, launch: LaunchContext) -> Path:
     """
     Raises:
         McpError: there is no such program, or a cell in a sandbox could change it.
@@ -158,9 +156,9 @@ def _program(server: StdioServer, surroundings: Surroundings) -> Path:
         if found is None:
             raise McpError(f"there is no program {server.command} on PATH outside the working directory: give its path")
         return found
-    path = Path(os.path.normpath(surroundings.cwd / Path(server.command).expanduser()))
-    if surroundings.sandboxed:
-        safe = find_program(str(path), "", [surroundings.cwd])
+    path = Path(os.path.normpath(launch.cwd / Path(server.command).expanduser()))
+    if launch.sandboxed:
+        safe = find_program(str(path), "", [launch.cwd])
         if safe is None:
             raise McpError(f"{path} is not a program outside the folders that cells in the sandbox can write")
         return safe

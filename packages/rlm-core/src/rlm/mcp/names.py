@@ -35,7 +35,7 @@ class ServerNames:
         return _PROMPT.format(names=", ".join(names), first=names[0]) if names else ""
 
 
-def named(servers: Iterable[str], skills: Collection[str]) -> ServerNames:
+def name_servers(servers: Iterable[str], skills: Collection[str]) -> ServerNames:
     taken: dict[str, str] = dict.fromkeys(skills, "a skill") | dict.fromkeys(_KERNEL, "the kernel")
     variables, renamed = [], []
     for server in servers:

@@ -63,7 +63,7 @@ def _import() -> None:
     import mcp.client.streamable_http  # noqa: F401
 
 
-def is_second() -> bool:
+def is_version_2() -> bool:
     import mcp
 
     return hasattr(mcp, "Client")
@@ -84,9 +84,9 @@ async def open_session(transport: Transport, on_change: Callable[[], None]) -> A
         if "ToolListChanged" in type(getattr(message, "root", message)).__name__:
             on_change()
 
-    if is_second():
+    if is_version_2():
         async with _second_client(transport, hear) as client:
-            yield _SecondSession(client)
+            yield _SessionV2(client)
         return
     from mcp import ClientSession
 
@@ -94,7 +94,7 @@ async def open_session(transport: Transport, on_change: Callable[[], None]) -> A
         info = _types().Implementation(name="rlm", version=VERSION)
         async with ClientSession(streams[0], streams[1], client_info=info, message_handler=hear) as session:
             begun = await session.initialize()
-            yield _FirstSession(session, begun.instructions or "")
+            yield _SessionV1(session, begun.instructions or "")
 
 
 def _second_client(transport: Transport, hear: Callable[[Any], Awaitable[None]]) -> AbstractAsyncContextManager[Any]:
@@ -106,7 +106,7 @@ def _second_client(transport: Transport, hear: Callable[[Any], Awaitable[None]])
     return opened
 
 
-class _FirstSession:
+class _SessionV1:
     def __init__(self, session: Any, instructions: str) -> None:
         self.instructions = instructions
         self._session = session
@@ -137,7 +137,7 @@ class _FirstSession:
             logging.getLogger(__name__).debug("not cancelled: %s", error)
 
 
-class _SecondSession:
+class _SessionV2:
     def __init__(self, client: Any) -> None:
         self.instructions = client.instructions or ""
         self._client = client
@@ -215,14 +215,14 @@ def parse_message(line: bytes) -> Any:
     """
     from mcp.shared.message import SessionMessage
 
-    if is_second():
+    if is_version_2():
         return SessionMessage(_types().jsonrpc_message_adapter.validate_json(line))
     return SessionMessage(_types().JSONRPCMessage.model_validate_json(line))
 
 
 def message_line(message: Any) -> bytes:
     """Format a message of the package as a line."""
-    without = {"exclude_unset": True} if is_second() else {"exclude_none": True}
+    without = {"exclude_unset": True} if is_version_2() else {"exclude_none": True}
     text: str = message.message.model_dump_json(by_alias=True, **without)
     return text.encode() + b"\n"
 

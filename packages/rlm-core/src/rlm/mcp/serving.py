@@ -29,7 +29,7 @@ async def serve(name: str, instructions: str, tools: Sequence[ToolFunction]) -> 
         ConfigError: the package is not installed.
     """
     await package.load()
-    second = package.is_second()
+    second = package.is_version_2()
     home = "mcp.server.mcpserver" if second else "mcp.server.fastmcp"
     module, errors = await asyncio.to_thread(lambda: (import_module(home), import_module(f"{home}.exceptions")))
     version = {"version": VERSION} if second else {}

@@ -96,7 +96,7 @@ class ServerProcess:
         self._process.stdin.write(message_line(message))
         await self._process.stdin.drain()
 
-    async def why(self) -> str:
+    async def end_reason(self) -> str:
         """Describe in one line how the program ended, and its last log line."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_GRACE):
