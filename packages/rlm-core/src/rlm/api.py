@@ -164,9 +164,9 @@ async def _ask_parent(
 def _handed(context: object, folder: Path) -> AbstractContextManager[ContextFile | None]:
     if context is NOT_GIVEN:
         return nullcontext()
-    from rlm.broker.contexts import HANDED  # late import: a call without a context does not need it
+    from rlm.broker.contexts import CONTEXT_FILES  # late import: a call without a context does not need it
 
-    return HANDED.file(context, folder)
+    return CONTEXT_FILES.file(context, folder)
 
 
 async def llm(

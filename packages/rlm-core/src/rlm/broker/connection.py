@@ -22,7 +22,7 @@ DEADLINE = 10.0
 
 _BACKLOG = 128
 _BLOCK = 64 << 10
-_PARTING = 1.0  # seconds
+_LAST_READ = 1.0  # seconds
 _CANCEL = 1 << 10  # maximum bytes of a line that follows a request
 
 
@@ -105,12 +105,12 @@ async def read_line(connection: socket.socket, begun: bytes, most: int) -> tuple
     return bytes(line), rest
 
 
-async def discard(connection: socket.socket) -> None:
+async def read_to_end(connection: socket.socket) -> None:
     """Read until the cell has finished: if it still writes when we close, it gets an error instead of our answer."""
     loop = asyncio.get_running_loop()
     connection.shutdown(socket.SHUT_WR)
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_PARTING):
+        async with asyncio.timeout(_LAST_READ):
             while await loop.sock_recv(connection, _BLOCK):
                 pass
 

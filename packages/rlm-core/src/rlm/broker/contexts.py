@@ -29,8 +29,11 @@ _LARGE = 1 << 20
 
 
 @dataclass(slots=True)
-class _Handed:
-    """A file, and how many calls use it. `source`, `mark`: its object and fingerprint, while likely unchanged."""
+class _StoredContext:
+    """A file, and how many calls use it.
+
+    `source` and `mark` are its object and the fingerprint of that, while the object is likely unchanged.
+    """
 
     payload: ContextPayload
     users: int = 0
@@ -38,13 +41,13 @@ class _Handed:
     mark: str = ""
 
 
-class HandedContexts:
+class ContextFiles:
     """The contexts that a process passes on. `rlm.run` may be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._files: dict[Path, _Handed] = {}
-        self._newest: _Handed | None = None
+        self._files: dict[Path, _StoredContext] = {}
+        self._newest: _StoredContext | None = None
 
     @contextmanager
     def file(self, context: Any, folder: Path) -> Iterator[ContextFile]:
@@ -54,19 +57,19 @@ class HandedContexts:
             ConfigError: it cannot be passed on.
         """
         with self._lock:
-            handed = self._handed(context, folder)
-            handed.users += 1
+            stored = self._store(context, folder)
+            stored.users += 1
         try:
-            payload = handed.payload
+            payload = stored.payload
             modules = ",".join(payload.modules)
             yield ContextFile(payload.path.name, payload.kind, payload.about, payload.digest, modules)
         finally:
             with self._lock:
-                handed.users -= 1
+                stored.users -= 1
                 self._drop_unused()
 
-    def _handed(self, context: Any, folder: Path) -> _Handed:
-        if (known := self._known(context)) is not None:
+    def _store(self, context: Any, folder: Path) -> _StoredContext:
+        if (known := self._unchanged(context)) is not None:
             return known
         path = _file_of(context)
         payload = pack(context, folder) if path is None else link(path, folder)
@@ -74,39 +77,39 @@ class HandedContexts:
         if same is not None and same.payload.kind == payload.kind and same.payload.path.parent == folder:
             files.remove(payload.path)
             payload = same.payload
-        handed = same or _Handed(payload)
-        self._files[payload.path] = self._newest = handed
+        stored = same or _StoredContext(payload)
+        self._files[payload.path] = self._newest = stored
         if path is None and payload.path.stat().st_size >= _LARGE:  # by path: the folder is the kernel's own
-            self._remember(handed, context)
+            self._remember(stored, context)
         self._drop_unused()
-        return handed
+        return stored
 
-    def _known(self, context: Any) -> _Handed | None:
+    def _unchanged(self, context: Any) -> _StoredContext | None:
         """Return the file of the same object, until the event loop runs other code, which may change the object.
 
         The calls of one gather start one after the other, and no other code runs between their starts.
         """
-        handed = next((each for each in self._files.values() if each.source is context), None)
-        return handed if handed is not None and handed.mark and handed.mark == fingerprint(context) else None
+        stored = next((each for each in self._files.values() if each.source is context), None)
+        return stored if stored is not None and stored.mark and stored.mark == fingerprint(context) else None
 
-    def _remember(self, handed: _Handed, context: Any) -> None:
+    def _remember(self, stored: _StoredContext, context: Any) -> None:
         with suppress(RuntimeError):  # no loop
             loop = asyncio.get_running_loop()
-            handed.source, handed.mark = context, fingerprint(context)
-            loop.call_soon(_forget, handed)
+            stored.source, stored.mark = context, fingerprint(context)
+            loop.call_soon(_forget, stored)
 
     def _drop_unused(self) -> None:
-        for path, handed in list(self._files.items()):
-            if not handed.users and handed is not self._newest:
+        for path, stored in list(self._files.items()):
+            if not stored.users and stored is not self._newest:
                 del self._files[path]
                 files.remove(path)
 
 
-def _forget(handed: _Handed) -> None:
-    handed.source, handed.mark = None, ""
+def _forget(stored: _StoredContext) -> None:
+    stored.source, stored.mark = None, ""
 
 
-HANDED = HandedContexts()
+CONTEXT_FILES = ContextFiles()
 
 
 def _file_of(context: Any) -> Path | None:

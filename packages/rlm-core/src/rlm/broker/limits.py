@@ -12,10 +12,10 @@ from rlm.core.messages import Usage
 from rlm.core.slots import Slots
 from rlm.errors import AgentError
 
-_KEPT = 10
+_RESERVE_DIVISOR = 10
 """At most a tenth of each limit is reserved for the last request."""
-_DEAREST = 2
-"""The reserve is also at most so many times the use of the most expensive request so far."""
+_RESERVE_FACTOR = 2
+"""The reserve is also at most the use of the most expensive request so far, times this factor."""
 
 
 class TreeLimits:
@@ -39,7 +39,7 @@ class TreeLimits:
         self.agents = 0
         self.spent = Usage()
         self._last_request = last_request
-        self._dearest = (0.0, 0.0, 0.0)  # completion tokens, new tokens and dollars of a request
+        self._most_expensive = (0.0, 0.0, 0.0)  # completion tokens, new tokens and dollars of a request
         self._tokens = tokens
         self._total_tokens = total_tokens
         self._cost = cost
@@ -79,27 +79,27 @@ class TreeLimits:
         """Count the usage of one request."""
         self.spent += usage
         sizes = (usage.completion, usage.new_tokens, usage.cost or 0.0)
-        completion, new, cost = map(max, self._dearest, sizes)
-        self._dearest = (completion, new, cost)
+        completion, new, cost = map(max, self._most_expensive, sizes)
+        self._most_expensive = (completion, new, cost)
 
     @property
     def exhausted(self) -> Stop | None:
         """The limit that is reached, or None. Usage of unknown price reaches any cost limit."""
         spent = self.spent
-        completion, new, cost = self._dearest
+        completion, new, cost = self._most_expensive
         if (
             self._cost is not None
             and not spent.empty
-            and (spent.cost is None or spent.cost >= self._for_work(self._cost, cost))
+            and (spent.cost is None or spent.cost >= self._without_reserve(self._cost, cost))
         ):
             return Stop.COST_BUDGET
-        tokens = self._tokens and spent.completion >= self._for_work(self._tokens, completion)
-        total = self._total_tokens and spent.new_tokens >= self._for_work(self._total_tokens, new)
+        tokens = self._tokens and spent.completion >= self._without_reserve(self._tokens, completion)
+        total = self._total_tokens and spent.new_tokens >= self._without_reserve(self._total_tokens, new)
         return Stop.TOKEN_BUDGET if tokens or total else None
 
-    def _for_work(self, limit: float, dearest: float) -> float:
+    def _without_reserve(self, limit: float, most_expensive: float) -> float:
         """Return the part of a limit that may be used before the last request."""
-        return limit - min(limit / _KEPT, _DEAREST * dearest) if self._last_request else limit
+        return limit - min(limit / _RESERVE_DIVISOR, _RESERVE_FACTOR * most_expensive) if self._last_request else limit
 
     def budget(self, depth: int, seconds_left: float | None) -> Budget:
         """Return the remaining budget of an agent at `depth`."""
@@ -185,7 +185,7 @@ class Slot:
         request = self._slots.request((1, -child._depth))
         self._release()
         try:
-            with self._counted(request, on_queue):
+            with self._counting_in_queue(request, on_queue):
                 await self._slots.granted(request)
             child._taken, child._entered = True, 1
             if self.cancelled:
@@ -193,13 +193,13 @@ class Slot:
             yield child
         finally:
             self._children -= 1
-            self._ask_to_go_on()
+            self._request_again()
             child._release()
             if self._request is not None:
                 await asyncio.wait({self._request})
 
     @contextmanager
-    def _counted(self, request: asyncio.Future[None], on_queue: Callable[[int], None]) -> Iterator[None]:
+    def _counting_in_queue(self, request: asyncio.Future[None], on_queue: Callable[[int], None]) -> Iterator[None]:
         if request.done():
             yield
             return
@@ -211,13 +211,13 @@ class Slot:
             self._queued -= 1
             on_queue(self._queued)
 
-    def _ask_to_go_on(self) -> None:
+    def _request_again(self) -> None:
         idle = self._entered and not (self._taken or self._children)
         if idle and self._request is None and not self.cancelled:
             self._request = self._slots.request((0, self._depth))
-            self._request.add_done_callback(self._go_on)
+            self._request.add_done_callback(self._reacquired)
 
-    def _go_on(self, _: object) -> None:
+    def _reacquired(self, _: object) -> None:
         self._request = None
         self._taken = True
         if self._children or not self._entered:  # another child was started, or the agent has ended

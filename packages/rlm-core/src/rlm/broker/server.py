@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from rlm.broker.connection import DEADLINE, ProgressLines, discard, listen, read_line, unless_cancelled
+from rlm.broker.connection import DEADLINE, ProgressLines, listen, read_line, read_to_end, unless_cancelled
 from rlm.broker.protocol import (
     LINE,
     AnswerRequest,
@@ -48,8 +48,8 @@ OnProgress = Callable[[float, float | None, str], None]
 """Gets the progress of a call: done, total, and a message. It never waits for the cell."""
 
 
-class CellCalls(Protocol):
-    """The calls that cells of one agent may make. Each raises AgentError if it is refused."""
+class RequestHandler(Protocol):
+    """Handles the requests of one agent's cells. Each method raises AgentError if the request is refused."""
 
     async def run(self, request: RunRequest) -> RunResult:
         """Run a child of the agent."""
@@ -112,24 +112,17 @@ class HostCapacity:
         return HOST_CALLS if soft == resource.RLIM_INFINITY else min(HOST_CALLS, soft // _SHARE)
 
 
-class AgentCapacity:
-    """One agent's part of the capacity."""
-
-    def __init__(self, host: HostCapacity) -> None:
-        self.host = host
-        self.reading = asyncio.Semaphore(AGENT_READING)
-        self.long = asyncio.Semaphore(1)
-        self.calls = asyncio.Semaphore(AGENT_CALLS)
-
-
 class Broker:
     """Serve the calls of one agent's cells. The context manager's exit cancels the children that still run."""
 
-    def __init__(self, folder: Path, calls: CellCalls, capacity: HostCapacity | None = None) -> None:
+    def __init__(self, folder: Path, handler: RequestHandler, capacity: HostCapacity | None = None) -> None:
         self._path = folder / "rlm.sock"
         self._token = secrets.token_hex(16)
-        self._cell_calls = calls
-        self._capacity = AgentCapacity(capacity or HostCapacity())
+        self._handler = handler
+        self._host = capacity or HostCapacity()
+        self._reading = asyncio.Semaphore(AGENT_READING)
+        self._long = asyncio.Semaphore(1)
+        self._running = asyncio.Semaphore(AGENT_CALLS)
         self._calls: set[asyncio.Task[None]] = set()
         self._given_up: set[asyncio.Task[None]] = set()
         """Calls that a cell has cancelled and that are ending: a second cancellation would skip their cleanup."""
@@ -164,14 +157,14 @@ class Broker:
         """Accept no more connections than are read: the others wait in the socket's queue."""
         loop = asyncio.get_running_loop()
         while True:
-            await self._capacity.reading.acquire()
+            await self._reading.acquire()
             try:
                 connection, _ = await loop.sock_accept(listener)  # the new socket is non-blocking
             except OSError:  # no descriptor or no memory is left: try again later
-                self._capacity.reading.release()
+                self._reading.release()
                 await asyncio.sleep(1)
                 continue
-            call = asyncio.create_task(self._answer(connection))
+            call = asyncio.create_task(self._serve(connection))
             self._calls.add(call)
             call.add_done_callback(partial(self._ended, connection))
 
@@ -181,41 +174,30 @@ class Broker:
         self._calls.discard(call)
         self._given_up.discard(call)
 
-    async def _answer(self, connection: socket.socket) -> None:
+    async def _serve(self, connection: socket.socket) -> None:
         """Answer one connection. Errors of the socket are ignored: then nobody waits for the answer."""
         loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError):
-            async with self._place() as place:
-                await loop.sock_sendall(connection, await self._line_for(connection, place))
-                if place.unread:
-                    await discard(connection)
+            async with _ReadingSlot(self._reading) as slot:
+                await loop.sock_sendall(connection, await self._response(connection, slot))
+                if slot.unread:
+                    await read_to_end(connection)
 
     def _give_up(self) -> None:
         self._given_up |= self._calls & {asyncio.current_task()}
 
-    @asynccontextmanager
-    async def _place(self) -> AsyncIterator[_Place]:
-        """Hold the slot of a connection that is read. `_listen` has acquired it."""
-        place = _Place(self._capacity.reading)
+    async def _response(self, connection: socket.socket, slot: _ReadingSlot) -> bytes:
+        """Read a request, handle it, and return the line that answers it; also for an invalid request."""
         try:
-            yield place
-        finally:
-            if not place.left:  # it had no valid request
-                await asyncio.sleep(PAUSE)
-                place.leave()
-
-    async def _line_for(self, connection: socket.socket, place: _Place) -> bytes:
-        """Return the answer to any request."""
-        try:
-            request, rest = await self._request(connection)
-            place.unread = False
+            request, rest = await self._read_request(connection)
+            slot.unread = False
             if isinstance(request, CancelRequest):
                 raise AgentError("`cancel` without a run on this connection")
             if not secrets.compare_digest(request.token.encode(), self._token.encode()):
                 raise AgentError("this token does not belong to this agent")
-            async with self._slot():
-                place.leave()
-                return await unless_cancelled(connection, rest, self._done(request, connection), self._give_up)
+            async with self._call_slot():
+                slot.release()
+                return await unless_cancelled(connection, rest, self._handle(request, connection), self._give_up)
         except AgentError as error:
             return error_line(str(error), error.stop)
         except (RlmError, ValueError) as error:
@@ -225,39 +207,39 @@ class Broker:
         except Exception as error:  # noqa: BLE001 - the cell must get an answer, and the host must go on
             return error_line(f"the host failed: {type(error).__name__}: {error}")
 
-    async def _done(
+    async def _handle(
         self,
         request: RunRequest | AnswerRequest | LlmRequest | BudgetRequest | ToolsRequest | CallRequest,
         connection: socket.socket,
     ) -> bytes:
         match request:
             case RunRequest():
-                return result_line(await self._cell_calls.run(request))
+                return result_line(await self._handler.run(request))
             case LlmRequest():
-                return text_line(await self._cell_calls.llm(request))
+                return text_line(await self._handler.llm(request))
             case BudgetRequest():
-                return budget_line(self._cell_calls.budget())
+                return budget_line(self._handler.budget())
             case AnswerRequest():
-                await self._cell_calls.answer(request)
+                await self._handler.answer(request)
                 return accepted_line()
             case ToolsRequest():
-                return tools_line(*await self._cell_calls.tools(request))
+                return tools_line(*await self._handler.tools(request))
             case CallRequest():
                 async with ProgressLines(connection) as lines:
-                    result = await self._cell_calls.call(request, lines.add)
+                    result = await self._handler.call(request, lines.add)
                 return called_line(result)
 
-    async def _request(self, connection: socket.socket) -> tuple[Request, bytes]:
+    async def _read_request(self, connection: socket.socket) -> tuple[Request, bytes]:
         """Read a request. Return it, and the data after it.
 
         Raises:
             AgentError: it is not valid, too long or too late.
         """
         try:
-            async with self._capacity.host.reading:
+            async with self._host.reading:
                 line, rest = await read_line(connection, b"", SHORT)
             if not line.endswith(b"\n"):
-                async with self._capacity.long, self._capacity.host.long:
+                async with self._long, self._host.long:
                     line, rest = await read_line(connection, line, LINE)
                 if len(line) >= LINE and not line.endswith(b"\n"):
                     raise AgentError(too_long(len(line)))
@@ -267,14 +249,14 @@ class Broker:
         return request, rest
 
     @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[None]:
+    async def _call_slot(self) -> AsyncIterator[None]:
         """Count one running call.
 
         Raises:
             AgentError: the host's maximum is reached.
         """
-        host = self._capacity.host
-        async with self._capacity.calls:
+        host = self._host
+        async with self._running:
             if host.calls >= host.most_calls:
                 raise AgentError(f"{host.calls:,} calls run at once, the limit of the host: start fewer at once")
             host.calls += 1
@@ -284,16 +266,24 @@ class Broker:
                 host.calls -= 1
 
 
-class _Place:
-    """The slot of a connection that is read. It is released when the request is complete."""
+class _ReadingSlot:
+    """The slot of a connection that is read. `Broker._listen` has acquired it. It is released after the request."""
 
-    def __init__(self, places: asyncio.Semaphore) -> None:
-        self._places = places
-        self.left = False
+    def __init__(self, slots: asyncio.Semaphore) -> None:
+        self._slots = slots
+        self._released = False
         self.unread = True
         """True while the cell may still be sending."""
 
-    def leave(self) -> None:
-        if not self.left:
-            self.left = True
-            self._places.release()
+    async def __aenter__(self) -> _ReadingSlot:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if not self._released:  # there was no valid request
+            await asyncio.sleep(PAUSE)
+            self.release()
+
+    def release(self) -> None:
+        if not self._released:
+            self._released = True
+            self._slots.release()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rlm.broker.answers import load_answer
 from rlm.broker.client import ask
-from rlm.broker.contexts import HANDED
+from rlm.broker.contexts import CONTEXT_FILES
 from rlm.broker.protocol import OPTIONS, RunRequest
 from rlm.cli.streams import put
 from rlm.config.settings import Config, flag
@@ -38,7 +38,7 @@ def run(task: str, settings: Mapping[str, str], config: Config, address: tuple[s
     if config.schema is not None:
         request = replace(request, schema=decode(files.read(config.schema)))
     folder = Path(path).parent
-    with nullcontext() if config.context is None else HANDED.file(config.context, folder) as file:
+    with nullcontext() if config.context is None else CONTEXT_FILES.file(config.context, folder) as file:
         result = load_answer(asyncio.run(ask(path, replace(request, context=file))), folder)
     if result.answer:
         put(result.answer)
