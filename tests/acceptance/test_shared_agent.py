@@ -17,7 +17,7 @@ from pathlib import Path
 from rlm.config.sources import read_config
 from rlm.errors import ConfigError
 from rlm.host.spec import AgentSpec
-from rlm.tools.decorators import Approval
+from rlm.host.agent_tool import Approval
 
 asked = []
 

@@ -15,7 +15,7 @@ from rlm.broker.protocol import AnswerFile, AnswerRequest, parse_answer, result_
 from rlm.core.budget import Stop
 from rlm.core.task import RunResult
 from rlm.errors import AgentError, ConfigError
-from rlm.host.answers import AnswerBox, AnswerSchema, hand_over, response_format
+from rlm.host.answers import AnswerSchema, AnswerStore, hand_over, response_format
 from typing_extensions import TypedDict
 
 POINT = {
@@ -60,8 +60,8 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 )
 async def test_what_json_holds_comes_as_it_was_given(folders: tuple[Path, Path], value: object) -> None:
     agent, host = folders
-    answers = AnswerBox(agent, host, None, pickles=False)
-    await answers.give(AnswerRequest("", pack_answer(value, agent)))
+    answers = AnswerStore(agent, host, None, pickles=False)
+    await answers.store(AnswerRequest("", pack_answer(value, agent)))
     taken = answers.take()
     result = hand_over(RunResult(taken.text, Stop.DONE, value=taken.value), agent)
     line = result_line(result)
@@ -79,14 +79,14 @@ async def test_what_json_does_not_hold_exactly_goes_as_a_pickle_to_a_parent_alon
     agent, host = folders
     file = pack_answer(value, agent)
     assert file.kind == "pickle"
-    root = AnswerBox(agent, host, None, pickles=False)
+    root = AnswerStore(agent, host, None, pickles=False)
     with pytest.raises(AgentError, match=f"must be what JSON can hold .*this is {type(value).__name__}"):
-        await root.give(AnswerRequest("", file))
-    with_schema = AnswerBox(agent, host, AnswerSchema(True), pickles=True)
+        await root.store(AnswerRequest("", file))
+    with_schema = AnswerStore(agent, host, AnswerSchema(True), pickles=True)
     with pytest.raises(AgentError, match="must be what JSON can hold"):
-        await with_schema.give(AnswerRequest("", file))
-    child = AnswerBox(agent, host, None, pickles=True)
-    await child.give(AnswerRequest("", file))
+        await with_schema.store(AnswerRequest("", file))
+    child = AnswerStore(agent, host, None, pickles=True)
+    await child.store(AnswerRequest("", file))
     taken = child.take()
     loaded = load_answer(
         parse_answer(result_line(hand_over(RunResult("", Stop.DONE, value=taken.pickle), agent))), agent
@@ -97,11 +97,11 @@ async def test_what_json_does_not_hold_exactly_goes_as_a_pickle_to_a_parent_alon
 
 async def test_the_newest_answer_counts_and_what_was_given_before_is_removed(folders: tuple[Path, Path]) -> None:
     agent, host = folders
-    answers = AnswerBox(agent, host, None, pickles=True)
-    await answers.give(AnswerRequest("", pack_answer({1}, agent)))
-    await answers.give(AnswerRequest("", pack_answer({2}, agent)))
+    answers = AnswerStore(agent, host, None, pickles=True)
+    await answers.store(AnswerRequest("", pack_answer({1}, agent)))
+    await answers.store(AnswerRequest("", pack_answer({2}, agent)))
     assert len(list(host.iterdir())) == 1
-    await answers.give(AnswerRequest("", pack_answer("text", agent)))
+    await answers.store(AnswerRequest("", pack_answer("text", agent)))
     assert list(host.iterdir()) == []
     assert answers.take().value == "text"
 
@@ -114,13 +114,13 @@ async def test_only_a_plain_file_of_the_agents_own_is_taken(folders: tuple[Path,
     (agent / "latin").write_bytes(b'"\xe9"')
     (agent / "nan").write_text("NaN")
     (agent / "deep").write_text("[" * 100_000)
-    answers = AnswerBox(agent, host, None, pickles=True)
+    answers = AnswerStore(agent, host, None, pickles=True)
     for name, reason in {
         **dict.fromkeys(("folder", "pipe", "link", "none"), "not a file in this agent's runtime folder"),
         **dict.fromkeys(("latin", "nan", "deep"), "not the answer that was asked for"),
     }.items():
         with pytest.raises(AgentError, match=reason):
-            await answers.give(AnswerRequest("", AnswerFile(name)))
+            await answers.store(AnswerRequest("", AnswerFile(name)))
     assert not answers.pending
 
 
@@ -128,12 +128,12 @@ async def test_an_answer_that_does_not_fit_the_schema_is_refused_with_where_and_
     folders: tuple[Path, Path],
 ) -> None:
     agent, host = folders
-    answers = AnswerBox(agent, host, AnswerSchema(POINT), pickles=True)
+    answers = AnswerStore(agent, host, AnswerSchema(POINT), pickles=True)
     with pytest.raises(AgentError) as raised:
-        await answers.give(AnswerRequest("", pack_answer({"x": "a", "tags": ["", 3]}, agent)))
+        await answers.store(AnswerRequest("", pack_answer({"x": "a", "tags": ["", 3]}, agent)))
     problems = str(raised.value).removeprefix("this is not the answer that was asked for: ").split("; ")
     assert {'$.x: "a" is not of type "integer"', '$.tags[1]: 3 is not of type "string"'} == set(problems)
-    await answers.give(AnswerRequest("", pack_answer({"x": 1}, agent)))
+    await answers.store(AnswerRequest("", pack_answer({"x": 1}, agent)))
     assert (answers.take().text, json.loads(answers.taken.text if answers.taken else "")) == ('{"x": 1}', {"x": 1})
 
 

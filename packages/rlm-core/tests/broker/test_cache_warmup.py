@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import asyncio
 
-from rlm.host.cache_warmup import FEW, LEAST, CacheWarmup
+from rlm.host.cache_warmup import MIN_PREFIX, UNDELAYED, CacheWarmup
 
-LONG, OTHER = "a" * LEAST, "b" * LEAST
+LONG, OTHER = "a" * MIN_PREFIX, "b" * MIN_PREFIX
 
 
-async def waiting(warmup: CacheWarmup, beginning: str, agents: int) -> list[asyncio.Task[None]]:
+async def waiting(warmup: CacheWarmup, prefix: str, agents: int) -> list[asyncio.Task[None]]:
     """Start this many agents, and return the tasks of those that still wait."""
-    tasks = [asyncio.ensure_future(warmup.wait(beginning)) for _ in range(agents)]
+    tasks = [asyncio.ensure_future(warmup.wait(prefix)) for _ in range(agents)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return [task for task in tasks if not task.done()]
 
 
-async def test_all_but_the_first_few_wait_until_a_reply_to_the_same_beginning_begins() -> None:
+async def test_all_but_the_first_few_wait_until_a_reply_to_the_same_prefix_begins() -> None:
     warmup = CacheWarmup(enabled=True)
-    late = await waiting(warmup, LONG, FEW + 2)
+    late = await waiting(warmup, LONG, UNDELAYED + 2)
     assert 2 == len(late)
-    warmup.replied(OTHER)
-    assert [] == await waiting(warmup, OTHER, FEW), "another beginning has its own first agents"
+    warmup.reply_started(OTHER)
+    assert [] == await waiting(warmup, OTHER, UNDELAYED), "another prefix has its own first agents"
     assert not any(task.done() for task in late)
-    warmup.replied(LONG)
+    warmup.reply_started(LONG)
     await asyncio.gather(*late)
-    assert [] == await waiting(warmup, LONG, 20), "from then on the beginning is known"
+    assert [] == await waiting(warmup, LONG, 20), "from then on the prefix is known"
 
 
 async def test_nobody_waits_for_what_no_provider_caches_or_where_it_is_off() -> None:
@@ -35,6 +35,6 @@ async def test_nobody_waits_for_what_no_provider_caches_or_where_it_is_off() -> 
 
 
 async def test_a_reply_that_does_not_come_is_not_waited_for_long() -> None:
-    warmup = CacheWarmup(enabled=True, longest=0.2)
-    await asyncio.gather(*(warmup.wait(LONG) for _ in range(FEW + 1)))
+    warmup = CacheWarmup(enabled=True, max_wait=0.2)
+    await asyncio.gather(*(warmup.wait(LONG) for _ in range(UNDELAYED + 1)))
     assert [] == await waiting(warmup, LONG, 20)

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from rlm.core.budget import TurnLimit
 from rlm.core.history import History
-from rlm.tools.decorators import Approval, ConfirmingTool
+from rlm.host.agent_tool import AgentTool, Approval
 from rlm_testkit.fakes import FakeTool
 
 
@@ -34,7 +35,7 @@ async def test_a_call_runs_as_the_user_decides(approval: Approval, reached: list
         return approval
 
     tool = FakeTool()
-    confirming = ConfirmingTool(tool, approve)
+    confirming = AgentTool(tool, TurnLimit(), approve=approve)
     outcome = await confirming.run({"code": "1"}, History())
     assert asked == [("ipython", {"code": "1"})]
     assert (tool.calls, outcome.content, outcome.ok) == (reached, content, ok)

@@ -6,7 +6,7 @@ import pytest
 from rlm.core.budget import Spent, TurnLimit
 from rlm.core.history import History
 from rlm.core.messages import Assistant, User
-from rlm.tools.decorators import TurnsLeft
+from rlm.host.agent_tool import AgentTool
 from rlm.tools.ipython import IPython
 from rlm_testkit.kernel_bench import FakeKernel
 
@@ -22,7 +22,7 @@ from rlm_testkit.kernel_bench import FakeKernel
     ],
 )
 async def test_the_last_turns_are_counted(turns: int, reported: str) -> None:
-    tool = TurnsLeft(IPython(FakeKernel(lambda event: None), 300), limit(30))
+    tool = AgentTool(IPython(FakeKernel(lambda event: None), 300), limit(30))
     assert (await tool.run({"code": "6 * 7"}, history(turns))).content == f"42\n{reported}"
     assert tool.name == "ipython"
     assert tool.schema()["name"] == "ipython"
@@ -31,7 +31,7 @@ async def test_the_last_turns_are_counted(turns: int, reported: str) -> None:
 @pytest.mark.parametrize(("allowed", "turns", "reported"), [(3, 2, False), (4, 3, True), (8, 5, False), (8, 6, True)])
 async def test_the_last_quarter_of_a_short_run_counts(allowed: int, turns: int, reported: bool) -> None:
     """The limit counts ten turns of an earlier run."""
-    tool = TurnsLeft(IPython(FakeKernel(lambda event: None), 300), limit(allowed, earlier=10))
+    tool = AgentTool(IPython(FakeKernel(lambda event: None), 300), limit(allowed, earlier=10))
     assert ("turns left" in (await tool.run({"code": "1"}, history(10 + turns))).content) == reported
 
 

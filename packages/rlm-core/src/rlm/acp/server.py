@@ -252,8 +252,8 @@ class AcpServer:
         return await self._open(replace(spec, config=_with_servers(spec.config, request.mcp_servers)))
 
     def _resumed(self, id: str, cwd: Path, values: Mapping[str, object]) -> Any:
-        from rlm.host.recorded import GivenSettings
         from rlm.host.resume import resumed_spec
+        from rlm.host.resumed_settings import GivenSettings
 
         folder = self._folder_of(id, cwd)
         chosen = GivenSettings(self._flags, {**values, "home": folder.parent.parent})

@@ -20,13 +20,13 @@ from rlm.core.budget import Stop
 from rlm.core.messages import Usage, Wire
 from rlm.core.task import RunResult
 from rlm.errors import AgentError, ConfigError
+from rlm.host.agent_tool import Approval
 from rlm.host.host import Host
 from rlm.host.run import Run
 from rlm.host.spec import AgentSpec
 from rlm.process import files
 from rlm.sessions.records import CellOutputRecord, DisplayRecord, Record, SessionRecord
 from rlm.text.clip import one_line
-from rlm.tools.decorators import Approval
 
 PERIOD = 0.2
 """Seconds between two updates of a call's output."""

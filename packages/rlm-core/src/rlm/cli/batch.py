@@ -30,7 +30,7 @@ from rlm.config.settings import Config
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.errors import ConfigError
-from rlm.host.recorded import GivenSettings, resumed_config
+from rlm.host.resumed_settings import GivenSettings, resumed_config
 from rlm.present import humanize
 from rlm.present.live.writer import Writer
 from rlm.process import files

@@ -34,7 +34,7 @@ from rlm.evals.compare import ARMS, EXPECTED, Arm, EvalResult, Judge, Scoring, a
 from rlm.evals.forms import generate
 from rlm.evals.report import summary, table
 from rlm.evals.tasks import read_tasks
-from rlm.host.recorded import GivenSettings, resumed_config
+from rlm.host.resumed_settings import GivenSettings, resumed_config
 from rlm.process import files
 from rlm.process.limits import check_limits
 from rlm.sessions.folder import open_sessions

@@ -56,8 +56,8 @@ def _serve(line: CommandLine, cwd: Path, spec: AgentSpec | None, text: str, type
         return AgentSpec("", config, cwd, context_file(config.context))
 
     def resume_spec(wanted: str | None, *, fork: bool) -> AgentSpec:
-        from rlm.host.recorded import GivenSettings
         from rlm.host.resume import resumed_spec
+        from rlm.host.resumed_settings import GivenSettings
 
         return resumed_spec(wanted, GivenSettings(line.settings), cwd, fork=fork)
 

@@ -25,8 +25,8 @@ from rlm.core.budget import Stop
 from rlm.core.task import NO_NEW_TASK, RunResult, check_task
 from rlm.errors import AgentError, ConfigError
 from rlm.host.host import Host
-from rlm.host.recorded import GivenSettings
 from rlm.host.resume import resumed_spec
+from rlm.host.resumed_settings import GivenSettings
 from rlm.host.spec import AgentSpec, context_file
 from rlm.mcp.package import OnProgress
 from rlm.present.show import show_tree

@@ -18,8 +18,8 @@ from rlm.cli.streams import say_effects
 from rlm.config.settings import flag
 from rlm.core.task import NO_NEW_TASK
 from rlm.host.checkpoint import VARIABLES
-from rlm.host.recorded import GivenSettings
 from rlm.host.resume import resumed_spec
+from rlm.host.resumed_settings import GivenSettings
 from rlm.host.spec import AgentSpec, ResumeOptions
 from rlm.sessions.journal import found, read
 from rlm.sessions.records import AgentEndRecord

@@ -12,20 +12,14 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-from msgspec import structs
-
 from rlm.broker.answers import AnswerType
 from rlm.broker.protocol import AnswerFile, AnswerRequest
 from rlm.core.agent import AgentResult
 from rlm.core.budget import Stop
-from rlm.core.history import History
-from rlm.core.messages import Outcome
-from rlm.core.ports import Tool
 from rlm.core.task import RunResult
 from rlm.errors import AgentError, ConfigError
 from rlm.process import files
 from rlm.text.clip import clip
-from rlm.tools.decorators import ToolAround
 
 if TYPE_CHECKING:
     from jsonschema_rs import ValidationError
@@ -34,7 +28,6 @@ LARGEST = 100 << 20
 """The longest answer, in bytes."""
 _IN_LINE = 1 << 20  # characters of an answer that is sent to a kernel over the socket
 _PROBLEMS, _PROBLEM = 5, 300
-_FAILED = "[the cell failed after `rlm.answer`, so the answer was not taken]"
 
 
 class AnswerSchema:
@@ -144,7 +137,7 @@ class CellAnswer:
     pickle: Path | None = None
 
 
-class AnswerBox:
+class AnswerStore:
     """Receives the answer that a cell gives, and keeps it until the agent ends with it."""
 
     def __init__(self, folder: Path, private: Path, schema: AnswerSchema | None, *, pickles: bool) -> None:
@@ -157,7 +150,7 @@ class AnswerBox:
         self.taken: CellAnswer | None = None
         """The answer with which the agent has ended."""
 
-    async def give(self, request: AnswerRequest) -> None:
+    async def store(self, request: AnswerRequest) -> None:
         """Store the answer of a cell. The cell is not trusted, so everything is checked.
 
         Raises:
@@ -228,23 +221,6 @@ def adopt(folder: Path, name: str, private: Path, what: str, *, keep: bool = Fal
     except OSError:
         raise AgentError(f"the {what} is not a file in this agent's runtime folder") from None
     return path
-
-
-class AnswerTool(ToolAround):
-    """A tool whose cells may give the answer. A cell that fails gives none."""
-
-    def __init__(self, tool: Tool, box: AnswerBox) -> None:
-        super().__init__(tool)
-        self._box = box
-
-    async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
-        outcome = await self._tool.run(arguments, history)
-        if not self._box.pending:
-            return outcome
-        if outcome.ok:
-            return structs.replace(outcome, answer=self._box.take().text)
-        self._box.discard()
-        return outcome.with_line(_FAILED)
 
 
 def hand_over(result: RunResult, folder: Path) -> RunResult:

@@ -9,14 +9,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from msgspec.structs import replace
 
 from rlm.core.events import Checkpointed
-from rlm.core.history import History
-from rlm.core.messages import Outcome, Schema
-from rlm.core.ports import Kernel, Sink, Tool
+from rlm.core.ports import Kernel, Sink
 from rlm.process import files
 from rlm.sessions.records import CheckpointRecord, Journalled
 
@@ -33,43 +28,29 @@ _PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class CheckpointingTool:
-    """The ipython tool with a checkpoint after each cell.
+class Checkpoints:
+    """Saves the variables of one agent's kernel.
 
     The kernel saves to `draft`, in its runtime folder. The host copies that to `path`, where a kernel in a sandbox
     cannot write.
     """
 
-    tool: Tool
     kernel: Kernel
     draft: Path
     path: Path
     sink: Sink
     sandbox: str
 
-    @property
-    def name(self) -> str:
-        return self.tool.name
-
-    def schema(self) -> Schema:
-        return self.tool.schema()
-
-    async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
-        outcome = await self.tool.run(arguments, history)
+    async def save(self) -> str:
+        """Save the variables as they are now. Return what the kernel reports; empty if everything was saved."""
         trouble = await self.kernel.execute_internal(_ask("save", self.draft), PATIENCE)
         with suppress(OSError):  # the kernel died or the disk is full: the previous checkpoint stays
-            await self._keep()
-        if not trouble:
-            return outcome
-        break_ = "" if outcome.content.endswith("\n") else "\n"
-        return replace(outcome, content=f"{outcome.content}{break_}[saving the variables after the cell:]\n{trouble}")
-
-    async def _keep(self) -> None:
-        """Journal the digest first: after a kill in between, the previous file stays, and its digest is known."""
-        copy = self.path.with_suffix(".new")
-        if digest := await asyncio.to_thread(_copy, self.draft, copy):
-            self.sink(Checkpointed(digest, self.sandbox))
-            copy.replace(self.path)  # by path: in the session folder, after it was created there
+            copy = self.path.with_suffix(".new")
+            if digest := await asyncio.to_thread(_copy, self.draft, copy):
+                # journal the digest first: after a kill in between, the previous file stays, and its digest is known
+                self.sink(Checkpointed(digest, self.sandbox))
+                copy.replace(self.path)  # by path: in the session folder, after it was created there
+        return f"[saving the variables after the cell:]\n{trouble}" if trouble else ""
 
 
 def _copy(draft: Path, copy: Path) -> str:

@@ -32,7 +32,7 @@ class EffectLog:
         self._files: dict[str, None] = {}
         self._commands = False
 
-    def open(self) -> None:
+    def create_notes(self) -> None:
         """Create the file that kernels write to. Without it they note nothing."""
         with suppress(OSError):
             files.write_new(self._notes, b"")
@@ -41,31 +41,31 @@ class EffectLog:
         """The agent works in the folder `cwd` of this copy, whose changes return as a patch and are not listed."""
         self._copy, self._works_in = str(copy), str(cwd)
 
-    def returned(self, result: ToolResult) -> None:
+    def add_call(self, result: ToolResult) -> None:
         """Add the effects of a tool call that has ended."""
         if result.call.name == "bash":
             self._commands = True
         elif result.call.name == "edit" and result.ok:
             with suppress(ValueError, KeyError, TypeError):
-                self._changed([str(json.loads(result.call.arguments)["path"])], self._works_in)
+                self._add_files([str(json.loads(result.call.arguments)["path"])], self._works_in)
 
-    def add(self, below: Effects, cwd: Path) -> None:
+    def add_child(self, child: Effects, cwd: Path) -> None:
         """Add the effects of a sub-agent that worked for the folder `cwd`."""
-        self._changed(below.files, str(cwd))
-        self._commands |= below.commands
+        self._add_files(child.files, str(cwd))
+        self._commands |= child.commands
 
     @property
     def effects(self) -> Effects:
         return Effects(tuple(self._files), self._commands)
 
-    def look(self) -> None:
-        """Read the notes of the kernel. Call it before the kernel's folder is removed."""
+    def read_notes(self) -> None:
+        """Add the kernel's notes. Call it before the kernel's folder is removed."""
         with suppress(OSError):
             lines = files.read(self._notes, limit=_LONGEST).decode(errors="replace").splitlines()
             self._commands |= COMMAND in lines
-            self._changed((line for line in lines if line != COMMAND), self._works_in)
+            self._add_files((line for line in lines if line != COMMAND), self._works_in)
 
-    def _changed(self, paths: Iterable[str], base: str) -> None:
+    def _add_files(self, paths: Iterable[str], base: str) -> None:
         """Add paths; relative ones are in the folder `base`."""
         for path in (os.path.normpath(os.path.join(base, each)) for each in paths):  # noqa: PTH118 - names, no files
             if len(self._files) < _MOST and not (self._copy and _is_in(path, self._copy)):

@@ -1,26 +1,22 @@
-"""Creates models, tools and sandboxes for agents from the settings."""
+"""Creates models, MCP clients and sandbox policies from the settings."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
-from dataclasses import dataclass, replace
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rlm.config.child_env import child_environment
-from rlm.config.credentials import redactor_of
 from rlm.config.environment import state_folder
 from rlm.config.readers import SandboxMode, Streaming
 from rlm.config.settings import Config
-from rlm.core.budget import TurnLimit
 from rlm.core.context import Both, Compact, LastTurns
-from rlm.core.ports import Context, Kernel, Model, SandboxedCommand, Sink, Tool
+from rlm.core.ports import Context, Model, Sink
 from rlm.errors import ConfigError, CredentialsError, KernelError
-from rlm.host.answers import AnswerBox, AnswerSchema, AnswerTool, response_format
-from rlm.host.checkpoint import VARIABLES, CheckpointingTool
-from rlm.host.replay import ReplayNote, Replays
+from rlm.host.answers import AnswerSchema, response_format
 from rlm.process import files
 from rlm.process.interpreter import project_python
 from rlm.process.supervisor import ProcessGroups, Supervisor
@@ -29,12 +25,6 @@ from rlm.providers.endpoint import Endpoint
 from rlm.providers.limiter import Gate
 from rlm.sessions.signing_key import key_folders
 from rlm.skills import PromptContext
-from rlm.text.bounded import Quota
-from rlm.tools.bash import Bash
-from rlm.tools.decorators import CONFIRMED, Approve, ConfirmingTool, RedactingTool, TurnsLeft
-from rlm.tools.edit import Edit
-from rlm.tools.ipython import IPython
-from rlm.tools.summarize import Summarize
 
 if TYPE_CHECKING:
     from rlm.mcp import McpClients
@@ -224,66 +214,6 @@ def _named_in_prompt(
     python = project_python(cwd, environment)
     shown = [Path(cwd, python).parents[1]] if python.endswith("/bin/python") else []
     return [*shown, *prompt_context.files(cwd)] if config.tools else shown
-
-
-@dataclass(frozen=True, slots=True)
-class ToolEnvironment:
-    """The environment of the tools of one agent."""
-
-    cwd: Path
-    environment: Mapping[str, str]
-    run_dir: Path
-    outputs: Path
-    kernel: Kernel | None
-    sink: Sink
-    shell: Path
-    turns: TurnLimit
-    supervisor: Supervisor
-    answers: AnswerBox
-    replays: Replays
-    sandboxed: SandboxedCommand | None = None
-    quota: Quota | None = None
-    approve: Approve | None = None
-    """Asks the user before each call that changes something."""
-
-
-def open_tools(config: Config, place: ToolEnvironment, stack: ExitStack) -> list[Tool]:
-    """Return the tools that are on, in the order of the setting; `stack` closes them."""
-    makers: dict[str, Callable[[], Tool]] = {
-        "ipython": lambda: _ipython(config, place),
-        "summarize": lambda: Summarize(place.kernel),
-        "bash": lambda: ReplayNote(stack.enter_context(closing(_bash(config, place))), place.replays),
-        "edit": lambda: Edit(place.cwd, place.sandboxed),
-    }
-    redactor = redactor_of(config)
-    opened: list[Tool] = [TurnsLeft(_confirmed(makers[name](), place.approve), place.turns) for name in config.tools]
-    return [RedactingTool(tool, redactor) for tool in opened] if redactor.longest else opened
-
-
-def _confirmed(tool: Tool, approve: Approve | None) -> Tool:
-    return ConfirmingTool(tool, approve) if approve is not None and tool.name in CONFIRMED else tool
-
-
-def _bash(config: Config, place: ToolEnvironment) -> Bash:
-    timeout, most = config.exec_timeout, config.max_output
-    return Bash(
-        place.cwd, place.environment, place.outputs, timeout, most, place.sink, place.sandboxed,
-        groups=ProcessGroups(place.supervisor), shell=place.shell, quota=place.quota,
-    )  # fmt: skip
-
-
-def _ipython(config: Config, place: ToolEnvironment) -> Tool:
-    assert place.kernel is not None, "the kernel is opened with the tool"
-    tool: Tool = IPython(
-        place.kernel,
-        config.exec_timeout,
-        max_turns_in_context=config.max_turns_in_context,
-        images=config.images,
-    )
-    if config.checkpoint:
-        draft, path = place.run_dir / VARIABLES, place.outputs.parent / VARIABLES
-        tool = CheckpointingTool(tool, place.kernel, draft, path, place.sink, config.sandbox)
-    return ReplayNote(AnswerTool(tool, place.answers), place.replays)
 
 
 def context_for(config: Config, window: Callable[[], int | None]) -> Context:

@@ -23,6 +23,7 @@ from rlm.config.sources import FilePath, HostSettings, RunSettings, read_config,
 from rlm.core.exit_codes import INTERRUPTED, of_error, of_stop
 from rlm.core.task import NO_NEW_TASK, NOT_GIVEN, RunResult, check_task
 from rlm.errors import ConfigError, RlmError
+from rlm.host.agent_tool import Approve
 from rlm.host.answers import AnswerSchema
 from rlm.host.cache_warmup import CacheWarmup
 from rlm.host.factories import MEGABYTE, ModelFactory
@@ -37,7 +38,6 @@ from rlm.sessions.metrics import no_result
 from rlm.sessions.records import Record, wire
 from rlm.skills import Place, PromptContext, Skills, find_skills
 from rlm.text.bounded import Quota
-from rlm.tools.decorators import Approve
 
 _FILES = 16_384  # open at once
 _KNOWN = 60.0  # seconds for which a host does not search for skills again
@@ -325,8 +325,8 @@ class Host:
         self, session: FilePath, named: Mapping[str, object], cwd: FilePath | None, **options: bool
     ) -> AgentSpec:
         """Run in a thread, because it reads all journals of the session."""
-        from rlm.host.recorded import GivenSettings
         from rlm.host.resume import resumed_spec, session_id
+        from rlm.host.resumed_settings import GivenSettings
 
         id, home = session_id(session)
         chosen = GivenSettings(values={**named, "home": home} if home else named)

@@ -11,7 +11,7 @@ from rlm.config.environment import state_folder
 from rlm.config.sources import FilePath
 from rlm.core.task import NO_NEW_TASK
 from rlm.errors import ConfigError, SessionError
-from rlm.host.recorded import GivenSettings, check_named, differences, resumed_config
+from rlm.host.resumed_settings import GivenSettings, check_named, differences, resumed_config
 from rlm.host.spec import AgentSpec, ResumeOptions, context_file
 from rlm.process.files import resolve
 from rlm.sessions.find import find, sessions_home

@@ -55,13 +55,13 @@ class Run:
         """
         key = key_or_none(state_folder(), make=True)  # before the sandbox exists, which hides the key
         async with self._stack as stack:
-            context, spec = await self._confine(stack)
+            context, spec = await self._open_sandbox_policy(stack)
             spec = replace(spec, system_prompt=_system_prompt(spec), schema=_schema(spec))
             self.session = self._open_session(spec, key)
             servers = mcp_clients(spec.config, spec.cwd, context.supervisor, context.prompt_context.names)
             context = replace(context, mcp=servers)
             context.limits.carry_on(self.session.agents, self.session.tree_usage)
-            with self._naming_session():
+            with self._errors_with_session():
                 self._root = await stack.enter_async_context(AgentRunner(context, spec, self.session))
             self._stack = stack.pop_all()
         return self
@@ -85,11 +85,12 @@ class Run:
             RlmError: it failed.
         """
         assert self._root is not None, "use it as a context manager"
-        with self._naming_session():
+        with self._errors_with_session():
             return await self._root.ask(check_task(task), check_timeout(timeout), pictures)
 
     @contextmanager
-    def _naming_session(self) -> Iterator[None]:
+    def _errors_with_session(self) -> Iterator[None]:
+        """Add the session's folder and the tree's usage to errors."""
         try:
             yield
         except RlmError as error:
@@ -97,14 +98,14 @@ class Run:
                 error.session_dir, error.usage = self.session.folder, self.session.tree_usage
             raise
 
-    async def _confine(self, stack: AsyncExitStack) -> tuple[RunContext, AgentSpec]:
+    async def _open_sandbox_policy(self, stack: AsyncExitStack) -> tuple[RunContext, AgentSpec]:
         """Open the sandbox policy, if one was asked for, and inspect the repositories that cells may change."""
         context, spec, config = self._context, self._spec, self._spec.config
         policy = await stack.enter_async_context(
             open_sandbox_policy(config, spec.cwd, context.supervisor, context.environment, context.prompt_context)
         )
         if policy is None:
-            return context, replace(spec, cwd=files.resolve(spec.cwd), context=self._held(stack))
+            return context, replace(spec, cwd=files.resolve(spec.cwd), context=self._open_context_file(stack))
         from rlm.sandbox import open_inspection
 
         home, keep = policy.cwd / config.home, config.keep_repositories
@@ -114,7 +115,7 @@ class Run:
         context = replace(context, policy=policy, environment=environment, inspection=inspection)
         return context, replace(spec, cwd=policy.cwd)  # in the sandbox, a link that leads to it may be hidden
 
-    def _held(self, stack: AsyncExitStack) -> ContextPayload | None:
+    def _open_context_file(self, stack: AsyncExitStack) -> ContextPayload | None:
         """Share a file that the user named, by a descriptor. All kernels get the same file, even if its name is reused.
 
         In a sandbox it is a mount, which no cell can change.

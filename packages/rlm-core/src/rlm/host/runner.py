@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, ExitStack, closing
+from contextlib import AsyncExitStack, closing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -24,13 +23,13 @@ from rlm.core.state import ConversationState
 from rlm.core.task import RunResult
 from rlm.core.toolbox import Toolbox
 from rlm.errors import AgentError, ConfigError
-from rlm.host.agent_kernel import EarlyStart, new_folder, new_kernel, new_sandbox
-from rlm.host.answers import AnswerBox, no_fit
+from rlm.host.agent_parts import EarlyStart, new_folder, new_kernel, new_sandbox, new_tools
+from rlm.host.answers import AnswerStore, no_fit
+from rlm.host.cell_requests import CellRequestHandler
 from rlm.host.effects import EffectLog
-from rlm.host.factories import ToolEnvironment, context_for, open_tools
-from rlm.host.opening import AgentOpening
-from rlm.host.replay import Replays
-from rlm.host.spawn import CellRequests
+from rlm.host.factories import context_for
+from rlm.host.opening import first_messages
+from rlm.host.recorded_results import RecordedResults
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.host.task_time import TaskTime
 from rlm.host.user import UserChannel
@@ -72,20 +71,19 @@ class AgentRunner:
         self._time = TaskTime()
         self._turns = TurnLimit(spec.config.max_turns)
         self._worktree: Worktree | None = None
-        self._requests: CellRequests | None = None
+        self._requests: CellRequestHandler | None = None
         self._kernel: JupyterKernel | None = None
         self._calls: CallLog | None = None
         self._tools = Toolbox([])
         self._agent: Agent | None = None
-        self._opening: AgentOpening | None = None
+        self._prefix: str | None = None  # of its requests, see `first_messages`; None before its first task
         self._stopped: Stopped | None = None
         self._early_start = EarlyStart(depth)
         self.user = UserChannel(self._hear)
         self._task = ""  # the first task, by which a recording identifies its part
         self._effects = EffectLog(context.supervisor.folder / session.id, spec.cwd)
-        self._replays = Replays(
-            session.root, spec.config.sandbox, self._hear, anew=spec.earlier is not None and spec.earlier.rerun_agents
-        )
+        rerun = spec.earlier is not None and spec.earlier.rerun_agents
+        self._recorded = RecordedResults(session.root, spec.config.sandbox, self._hear, rerun=rerun)
 
     async def __aenter__(self) -> Self:
         async with self._stack as stack:
@@ -127,19 +125,28 @@ class AgentRunner:
                 raise self._timed_out(f"timed out after {timeout:g} s") from None
 
     async def _work(self, task: str, pictures: Sequence[str]) -> AgentResult:
-        opening: list[System | User] = []
-        if self._opening is None:
+        first: list[System | User] = []
+        if self._prefix is None:
             self._task = task
             self.session.name_after(task)
             state = self._agent.state if self._agent else None  # set if a resumed session was edited before this task
             self._agent = self._new_agent(state)
-            self._opening = AgentOpening(self._spec, self._context, self.session, self._replays, self._depth)
-            opening = await self._opening.messages(self._tools, self._kernel, self._hear)
-            await self._context.warmup.wait(self._opening.beginning)
-        assert self._agent is not None, "it is made with the opening"
+            self._prefix = ""  # also if this is cancelled
+            first, self._prefix = await first_messages(
+                self._spec,
+                self._context,
+                self.session,
+                self._depth,
+                tools=self._tools,
+                kernel=self._kernel,
+                recorded=self._recorded,
+                sink=self._hear,
+            )
+            await self._context.warmup.wait(self._prefix)
+        assert self._agent is not None, "it is created before the first task"
         self._turns.begin(self._agent.state.spent)
         self._answers.taken = None
-        return await self._agent.run(*opening, *self.user.take_notes(), User(with_pictures(task, pictures)))
+        return await self._agent.run(*first, *self.user.take_notes(), User(with_pictures(task, pictures)))
 
     # ---- for a front end, between two tasks
 
@@ -243,9 +250,9 @@ class AgentRunner:
         context = self._context
         private = context.supervisor.folder
         folder = new_folder(private / self.session.id, stack)
-        self._effects.open()
-        stack.callback(self._effects.look)
-        answers = self._answers = AnswerBox(folder, private, self._spec.schema, pickles=self._depth > 0)
+        self._effects.create_notes()
+        stack.callback(self._effects.read_notes)
+        answers = self._answers = AnswerStore(folder, private, self._spec.schema, pickles=self._depth > 0)
         stack.callback(answers.discard)
         if self._spec.isolated:  # beside the folders of agents, so that no cell can rename it
             place = new_folder(private / f"worktree-{self.session.id}", stack)
@@ -255,17 +262,17 @@ class AgentRunner:
             await stack.enter_async_context(sandbox)
         if self._spec.isolated:
             await self._isolate(stack, sandbox)
-        requests = self._requests = CellRequests(
+        requests = self._requests = CellRequestHandler(
             context,
             self._spec,
             self.session,
             self._slot,
             self._depth,
             self._hear,
-            self._new_child,
+            lambda spec, session, slot: AgentRunner(context, spec, session, slot, self._depth + 1),
             answers,
             self._time.left,
-            self._replays,
+            self._recorded,
             self._effects,
         )
         broker = await stack.enter_async_context(Broker(folder, requests, context.capacity))
@@ -281,8 +288,12 @@ class AgentRunner:
             stack.callback(self._early_start.cancel)
             self._early_start.kernel = self._kernel if context.ahead else None
             requests.kernel = self.user.kernel = self._kernel
-        self._tools = self._open_tools(folder, environment, sandbox, stack.enter_context(ExitStack()))
-        self._report_repositories()
+        self._tools = new_tools(
+            self._spec, context, self.session, folder, stack, environment=environment, sandbox=sandbox, sink=self._hear,
+            kernel=self._kernel, turns=self._turns, answers=answers, recorded=self._recorded,
+        )  # fmt: skip
+        for problem in context.repository_notes() if self._depth == 0 else ():
+            self.session.record(Failed(problem))
 
     async def _isolate(self, stack: AsyncExitStack, sandbox: Sandbox | None) -> None:
         from rlm.host.isolation import open_worktree
@@ -292,27 +303,6 @@ class AgentRunner:
         home = files.resolve(self._spec.config.home)
         self._spec = replace(self._spec, cwd=await self._worktree.make(self._spec.cwd, home))
         self._effects.isolate(place, self._spec.cwd)
-
-    def _open_tools(
-        self, folder: Path, environment: dict[str, str], sandbox: Sandbox | None, stack: ExitStack
-    ) -> Toolbox:
-        place = ToolEnvironment(
-            cwd=self._spec.cwd,
-            environment=environment,
-            run_dir=folder,
-            outputs=self.session.outputs,
-            kernel=self._kernel,
-            sink=self._hear,
-            shell=self._context.shell,
-            turns=self._turns,
-            supervisor=self._context.supervisor,
-            sandboxed=sandbox.command if sandbox else None,
-            quota=self._context.quota,
-            approve=self._context.approve,
-            answers=self._answers,
-            replays=self._replays,
-        )
-        return Toolbox(open_tools(self._spec.config, place, stack))
 
     def _new_agent(self, state: ConversationState | None = None) -> Agent:
         config = self._spec.config
@@ -335,9 +325,6 @@ class AgentRunner:
             config, self._task, self._depth, self._hear, stream=context.stream, cache_key=key, schema=self._spec.schema
         )
 
-    def _new_child(self, spec: AgentSpec, session: Session, slot: Slot) -> AgentRunner:
-        return AgentRunner(self._context, spec, session, slot, self._depth + 1)
-
     # ---- events
 
     def _hear(self, event: Event) -> None:
@@ -347,23 +334,19 @@ class AgentRunner:
                 self._count_calls()
                 return
             case ToolReturned(result):
-                self._effects.returned(result)
+                self._effects.add_call(result)
                 self._count_calls()
             case RequestStarted():
                 self._early_start.begin()
                 if self._context.mcp is not None:
                     self._context.mcp.connect()
             case Delta():
-                self._tell_warmup()
+                self._context.warmup.reply_started(self._prefix or "")
             case Replied(reply):
-                self._tell_warmup()
+                self._context.warmup.reply_started(self._prefix or "")
                 self._early_start.cancel()
                 self._context.limits.spend(reply.usage)
         self.session.record(event)
-
-    def _tell_warmup(self) -> None:
-        if self._opening is not None:
-            self._context.warmup.replied(self._opening.beginning)
 
     def _journal_stop(self) -> None:
         """Journal the stop late, before the next task or on closing: sub-agents that still ran have ended by then."""
@@ -377,10 +360,6 @@ class AgentRunner:
             counts = called(news, self._context.prompt_context.names)
             if counts is not None:
                 self.session.record(counts)
-
-    def _report_repositories(self) -> None:
-        for problem in self._context.repository_notes() if self._depth == 0 else ():
-            self.session.record(Failed(problem))
 
     def _inspect_repositories(self) -> None:
         """Inspect the repositories after every process that could change them has ended."""

@@ -14,6 +14,7 @@ from rlm.config.mcp_servers import McpConfigError, McpServers
 from rlm.config.settings import Config
 from rlm.config.sources import override, read_folder
 from rlm.errors import ConfigError
+from rlm.host.agent_tool import Approve
 from rlm.host.answers import AnswerSchema
 from rlm.host.cache_warmup import CacheWarmup
 from rlm.host.factories import ModelFactory
@@ -22,7 +23,6 @@ from rlm.process import files
 from rlm.process.supervisor import Supervisor
 from rlm.skills import PromptContext
 from rlm.text.bounded import Quota
-from rlm.tools.decorators import Approve
 
 if TYPE_CHECKING:
     from rlm.mcp import McpClients
@@ -94,8 +94,8 @@ class AgentSpec:
     worktrees: tuple[Path, ...] = ()
     """The folders of its worktree and of the worktrees of the agents above it."""
 
-    def but(self, task: str, options: Mapping[str, str]) -> AgentSpec:
-        """Return the spec of a new `task`: this one, changed by the arguments of a call of `rlm.run`.
+    def for_child(self, task: str, options: Mapping[str, str]) -> AgentSpec:
+        """Return the spec of a sub-agent: this one, changed by the arguments of a call of `rlm.run`.
 
         Raises:
             ConfigError: an argument is not allowed.
@@ -105,15 +105,11 @@ class AgentSpec:
         cwd = files.resolve(read_folder("cwd", str(self.cwd / rest.pop("cwd")))) if "cwd" in rest else self.cwd
         prompt = rest.pop("system_prompt", self.system_prompt)
         servers = _chosen(self.config.mcp, rest.pop("mcp", None))  # only servers of the parent
-        isolated = _is_isolated(rest.pop("isolation", ""))
+        isolation = rest.pop("isolation", "")
+        if isolation not in ("", _ISOLATION):
+            raise ConfigError(f"isolation={isolation!r} is not allowed: it takes {_ISOLATION!r}.")
         config = override(replace(self.config, timeout=None, mcp=servers), rest)
-        return AgentSpec(task, config, cwd, system_prompt=prompt, isolated=isolated, worktrees=self.worktrees)
-
-
-def _is_isolated(isolation: str) -> bool:
-    if isolation not in ("", _ISOLATION):
-        raise ConfigError(f"isolation={isolation!r} is not allowed: it takes {_ISOLATION!r}.")
-    return isolation != ""
+        return AgentSpec(task, config, cwd, system_prompt=prompt, isolated=isolation != "", worktrees=self.worktrees)
 
 
 def _chosen(servers: McpServers, names: str | None) -> McpServers:

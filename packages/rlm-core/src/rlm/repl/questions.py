@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from rlm.tools.decorators import Approval
+from rlm.host.agent_tool import Approval
 
 HELP = "y: run it · n, with an optional reason: do not · e: edit it · a: run it and all later ones"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from rlm.core.history import History
 from rlm.core.messages import Outcome, Schema
-from rlm.core.ports import Execution, Kernel
+from rlm.core.ports import Kernel
 from rlm.process import files
 from rlm.tools.timeouts import longest, seconds
 
@@ -62,13 +62,10 @@ class IPython:
             break_ = "" if text.endswith("\n") else "\n"
             kept = min(len(history.live_turns()), self._max_turns)  # the oldest is dropped before the model reads this
             text = f"{text}{break_}[context turns: {kept}/{self._max_turns}]"
-        return Outcome(text, execution.ok, await self._pictures(execution), exit_status=execution.exit_status)
-
-    async def _pictures(self, execution: Execution) -> tuple[str, ...]:
-        if not self._images or not execution.pictures:
-            return ()
-        found = await asyncio.to_thread(lambda: [_data_url(path) for path in execution.pictures])
-        return tuple(filter(None, found))
+        pictures: tuple[str, ...] = ()
+        if self._images and execution.pictures:
+            pictures = await asyncio.to_thread(lambda: tuple(filter(None, map(_data_url, execution.pictures))))
+        return Outcome(text, execution.ok, pictures, exit_status=execution.exit_status)
 
 
 def _data_url(path: Path) -> str:

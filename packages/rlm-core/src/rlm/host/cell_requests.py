@@ -19,9 +19,9 @@ from rlm.core.events import CallKey, ChildEnded, ChildStarted, KeptValue, Queued
 from rlm.core.ports import Kernel, Sink
 from rlm.core.task import RunResult
 from rlm.errors import AgentError, RlmError
-from rlm.host.answers import AnswerBox, AnswerSchema, adopt, hand_over
+from rlm.host.answers import AnswerSchema, AnswerStore, adopt, hand_over
 from rlm.host.effects import EffectLog
-from rlm.host.replay import Replays, keep, llm_digest, run_digest
+from rlm.host.recorded_results import RecordedResults, keep_value, llm_digest, run_digest
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.process import files
 from rlm.sessions import Session
@@ -34,8 +34,8 @@ NewChild = Callable[[AgentSpec, Session, Slot], "AgentRunner"]
 
 
 @dataclass(slots=True)
-class CellRequests:
-    """Handles the requests of one agent's cells. Its settings are those of the agent, and the defaults of a child."""
+class CellRequestHandler:
+    """Handles the requests of one agent's cells. `spec` has the agent's settings, which are the defaults of a child."""
 
     context: RunContext
     spec: AgentSpec
@@ -44,17 +44,17 @@ class CellRequests:
     depth: int
     sink: Sink
     new_child: NewChild
-    answers: AnswerBox
+    answers: AnswerStore
     seconds_left: Callable[[], float | None]
     """The seconds left for the agent's task."""
-    replays: Replays
+    recorded: RecordedResults
     effects: EffectLog
     kernel: Kernel | None = None
     _newest_model: tuple[str, AgentSpec | None] = ("", None)
 
     async def answer(self, request: AnswerRequest) -> None:
         """Store the answer of the agent itself."""
-        await self.answers.give(request)
+        await self.answers.store(request)
 
     def budget(self) -> Budget:
         return self.context.limits.budget(self.depth, self.seconds_left())
@@ -91,12 +91,15 @@ class CellRequests:
         """
         from rlm.host.model_call import call_model, recorded_answer
 
-        spec = self._spec_of_model(request.model)
-        key = self.replays.next_key(llm_digest(request))
+        known, spec = self._newest_model  # cached: a cell may make thousands of calls
+        if spec is None or known != request.model:  # an empty one is that of sub-agents
+            spec = self._child_spec(RunRequest("", "", {"model": request.model} if request.model else {}))
+            self._newest_model = request.model, spec
+        key = self.recorded.next_key(llm_digest(request))
         with self.kernel.waiting() if self.kernel else nullcontext():
-            recorded = await recorded_answer(request, self.replays.replies(key))
+            recorded = await recorded_answer(request, self.recorded.replies(key))
             if recorded is not None:
-                self.replays.give(Replayed(key))
+                self.recorded.record(Replayed(key))
                 return recorded
             return await call_model(self.context, spec, self.depth, request, self.sink, key=key)
 
@@ -106,18 +109,18 @@ class CellRequests:
         Raises:
             AgentError: it failed, or is refused.
         """
-        spec = self._spec_of(request)
-        key = self.replays.next_key(run_digest(request))
+        spec = self._child_spec(request)
+        key = self.recorded.next_key(run_digest(request))
         async with AsyncExitStack() as stack:
             if self.kernel is not None:
                 stack.enter_context(self.kernel.waiting())  # the clock of the cell also stops in the queue
             context = self._payload(request)
             if context is not None:
                 stack.callback(files.remove, context.path)  # the child's kernel has read it by then
-            if (recorded := await self.replays.result(key, self._folder)) is not None:
+            if (recorded := await self.recorded.result(key, self._folder)) is not None:
                 return hand_over(recorded, self._folder)
             number = self.context.limits.admit(self.depth + 1)  # an invalid request does not count as an agent
-            spec = replace(spec, number=number, context=context, attempts=self.replays.attempts(key))
+            spec = replace(spec, number=number, context=context, attempts=self.recorded.attempts(key))
             asked = time.monotonic()
             # children in the queue have no folder yet
             slot = await stack.enter_async_context(self.slot.child(lambda queued: self.sink(Queued(queued))))
@@ -132,7 +135,7 @@ class CellRequests:
         try:
             async with child:
                 result = await child.ask(spec.task)
-                value = await asyncio.to_thread(keep, result, session.folder, self.replays.sandbox)
+                value = await asyncio.to_thread(keep_value, result, session.folder, self.recorded.sandbox)
                 return result
         except RlmError as raised:
             error = str(raised)
@@ -140,7 +143,7 @@ class CellRequests:
         finally:
             meta, effects = session.meta, child.effects
             stop = Stop(meta.stop_reason or Stop.ERROR)
-            self.effects.add(effects, spec.cwd)
+            self.effects.add_child(effects, spec.cwd)
             self.sink(ChildEnded(session.folder.name, stop, meta.turns, meta.tree_usage, error, value, effects))
 
     @property
@@ -148,15 +151,7 @@ class CellRequests:
         """The folder in which the agent's cells read and write."""
         return self.context.supervisor.folder / self.session.id
 
-    def _spec_of_model(self, model: str) -> AgentSpec:
-        """Return the spec for model calls, cached: a cell may make thousands. Empty `model`: that of sub-agents."""
-        known, spec = self._newest_model
-        if spec is None or known != model:
-            spec = self._spec_of(RunRequest("", "", {"model": model} if model else {}))
-            self._newest_model = model, spec
-        return spec
-
-    def _spec_of(self, request: RunRequest) -> AgentSpec:
+    def _child_spec(self, request: RunRequest) -> AgentSpec:
         """Return the child's spec: the settings of the parent, changed by the request.
 
         Raises:
@@ -166,7 +161,7 @@ class CellRequests:
         cwd = options.pop("cwd", "") if self.context.policy else ""
         if (model := self.spec.config.subagent_model) is not None:
             options.setdefault("model", model)
-        spec = self.spec.but(request.task, options)
+        spec = self.spec.for_child(request.task, options)
         if request.schema:
             spec = replace(spec, schema=AnswerSchema.from_text(request.schema))
         if spec.config.model != self.spec.config.model and spec.config.recording:

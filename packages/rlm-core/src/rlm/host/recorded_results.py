@@ -16,14 +16,11 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from msgspec.structs import replace
-
 from rlm.broker.protocol import AnswerFile, LlmRequest, RunRequest
 from rlm.core.budget import Stop
 from rlm.core.events import CallKey, Effects, KeptValue, Replayed
-from rlm.core.history import History
-from rlm.core.messages import Outcome, Reply
-from rlm.core.ports import Sink, Tool
+from rlm.core.messages import Reply
+from rlm.core.ports import Sink
 from rlm.core.task import RunResult
 from rlm.errors import SessionError
 from rlm.process import files
@@ -32,7 +29,6 @@ from rlm.sessions.earlier_calls import EarlierCall, EarlierCalls
 from rlm.sessions.records import AgentEndRecord, ResultRecord
 from rlm.sessions.store import CHILD
 from rlm.text.clip import one_line
-from rlm.tools.decorators import ToolAround
 
 ANSWER = "answer.pickle"
 """The pickle in the session folder of a sub-agent whose value is no text."""
@@ -57,29 +53,27 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-Order = Callable[[EarlierCalls, str], Sequence[int]]
+CallsAgain = Callable[[EarlierCalls, str], Sequence[int]]
+"""Returns the positions of the recorded calls with this digest that the cells make again."""
 
 
-class Replays:
+class RecordedResults:
     """The recorded results for the calls of one agent's cells."""
 
-    def __init__(self, session_root: Path, sandbox: str, sink: Sink, *, anew: bool = False) -> None:
-        """`session_root` is the folder of the tree's root. `anew`: calls are identified, but run all the same."""
+    def __init__(self, session_root: Path, sandbox: str, sink: Sink, *, rerun: bool = False) -> None:
+        """`session_root` is the folder of the tree's root. `rerun`: calls are identified, but run all the same."""
         self._root = session_root
         self.sandbox = sandbox
         self._sink = sink
-        self._anew = anew
+        self._rerun = rerun
         self._earlier = EarlierCalls()
-        self._order: Order = EarlierCalls.left_open
+        self._again: CallsAgain = EarlierCalls.left_open
         self._counts: Counter[str] = Counter()
         self._replayed: list[Replayed] = []
 
-    def begin(self, agents: Sequence[str], order: Order) -> None:
-        """Match new calls with those of these agents: the agent itself, or earlier attempts at its task.
-
-        `order` returns the positions of the recorded calls that come again.
-        """
-        self._order = order
+    def match(self, agents: Sequence[str], again: CallsAgain) -> None:
+        """Match new calls with those of these agents: the agent itself, or earlier attempts at its task."""
+        self._again = again
         self._earlier, self._counts = EarlierCalls(), Counter()
         for agent in agents:
             with suppress(SessionError):  # an agent whose session is gone has no results
@@ -89,7 +83,7 @@ class Replays:
         """Return the key of this call: its digest, and its position among equal calls."""
         number = self._counts[digest]
         self._counts[digest] += 1
-        again = self._order(self._earlier, digest)
+        again = self._again(self._earlier, digest)
         if number < len(again):
             return CallKey(digest, again[number])
         return CallKey(digest, self._earlier.positions(digest) + number - len(again))
@@ -116,14 +110,14 @@ class Replays:
             result = await asyncio.to_thread(self._read, agent, end, folder)
         except (SessionError, OSError, ValueError):
             return None
-        self.give(Replayed(key, agent, call.task, Effects(end.changed, end.commands)))
+        self.record(Replayed(key, agent, call.task, Effects(end.changed, end.commands)))
         return result
 
     def _find(self, key: CallKey) -> EarlierCall | None:
-        return None if self._anew else self._earlier.find(key)
+        return None if self._rerun else self._earlier.find(key)
 
-    def give(self, replayed: Replayed) -> None:
-        """Record that a result was given."""
+    def record(self, replayed: Replayed) -> None:
+        """Journal that a result was given, for `note` too."""
         self._sink(replayed)
         self._replayed.append(replayed)
 
@@ -174,12 +168,12 @@ class Replays:
 
     def note(self) -> str:
         """Return a note for the model about the results since the last note; empty if there were none."""
+        if not self._replayed:
+            return ""
         noted, self._replayed = self._replayed, []
         agents = [replayed for replayed in noted if replayed.agent]
         calls = len(noted) - len(agents)
         counted = [f"sub-agents: {len(agents)}"] * bool(agents) + [f"model calls: {calls}"] * bool(calls)
-        if not counted:
-            return ""
         said = [
             f"Replayed, not run: an earlier run made the same calls and recorded the results ({', '.join(counted)})."
         ]
@@ -197,52 +191,29 @@ def _not_repeated(replayed: Replayed) -> str:
     return f"Without its effects: the sub-agent {task!r} {' and '.join(did)} then, which was not done again."
 
 
-class ReplayNote(ToolAround):
-    """A tool whose cells may get recorded results. It adds a note about them to the cell's result."""
-
-    def __init__(self, tool: Tool, replays: Replays) -> None:
-        super().__init__(tool)
-        self._replays = replays
-
-    async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
-        outcome = await self._tool.run(arguments, history)
-        note = self._replays.note()
-        if not note:
-            return outcome
-        break_ = "" if outcome.content.endswith("\n") else "\n"
-        return replace(outcome, content=f"{outcome.content}{break_}{note}")
-
-
-def keep(result: RunResult, folder: Path, sandbox: str) -> KeptValue:
-    """Record the kind of a sub-agent's value, and keep a copy of its pickle in its session folder.
+def keep_value(result: RunResult, folder: Path, sandbox: str) -> KeptValue:
+    """Return the kind of a sub-agent's value, after copying its pickle and its patch to its session folder.
 
     If the copy fails, the value has no digest, and the sub-agent would run again.
     """
+    digest = ""
     try:
-        return replace(_kept_value(result.value, folder, sandbox), patch=_keep_patch(result.patch, folder))
+        if result.patch:
+            data = result.patch.encode("utf-8", "surrogateescape")
+            files.replace(folder / PATCH, data)
+            digest = hashlib.sha256(data).hexdigest()
+        match result.value:
+            case Path() as pickle:
+                copied = files.copy_hashed(pickle, folder / ANSWER, _LARGEST)
+                return KeptValue("pickle", copied, sandbox, patch=digest)
+            case str():
+                return KeptValue("text", patch=digest)
+            case None:
+                return KeptValue(patch=digest)
+            case _:
+                return KeptValue("json", patch=digest)
     except OSError:
         return KeptValue("pickle")
-
-
-def _kept_value(value: Any, folder: Path, sandbox: str) -> KeptValue:
-    match value:
-        case Path():
-            return KeptValue("pickle", files.copy_hashed(value, folder / ANSWER, _LARGEST), sandbox)
-        case str():
-            return KeptValue("text")
-        case None:
-            return KeptValue()
-        case _:
-            return KeptValue("json")
-
-
-def _keep_patch(patch: str, folder: Path) -> str:
-    """Keep the patch. Return its digest; empty if there is no patch."""
-    if not patch:
-        return ""
-    data = patch.encode("utf-8", "surrogateescape")
-    files.replace(folder / PATCH, data)
-    return hashlib.sha256(data).hexdigest()
 
 
 def _patch(kept: Path, digest: str) -> str:

@@ -1,19 +1,32 @@
-"""The runtime folder, the sandbox and the kernel of one agent."""
+"""The runtime folder, the sandbox, the kernel and the tools of one agent."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlm.core.ports import Sink
+from rlm.config.credentials import redactor_of
+from rlm.core.budget import TurnLimit
+from rlm.core.ports import Kernel, Sink
+from rlm.core.toolbox import Toolbox
 from rlm.errors import AgentError
+from rlm.host.agent_tool import CONFIRMED, AgentTool
+from rlm.host.answers import AnswerStore
+from rlm.host.checkpoint import VARIABLES, Checkpoints
+from rlm.host.recorded_results import RecordedResults
 from rlm.host.spec import AgentSpec, RunContext
 from rlm.kernel import JupyterKernel, KernelSpec
 from rlm.process import files
+from rlm.process.supervisor import ProcessGroups
 from rlm.sessions import Session
+from rlm.tools.bash import Bash
+from rlm.tools.edit import Edit
+from rlm.tools.ipython import IPython
+from rlm.tools.summarize import Summarize
 
 if TYPE_CHECKING:
     from rlm.sandbox import Sandbox
@@ -75,6 +88,49 @@ def new_kernel(
         servers=context.mcp.names.only(spec.config.mcp.names).variables if context.mcp else (),
     )
     return JupyterKernel(wanted, sink, context.kernels)
+
+
+def new_tools(
+    spec: AgentSpec,
+    context: RunContext,
+    session: Session,
+    folder: Path,
+    stack: AsyncExitStack,
+    *,
+    environment: Mapping[str, str],
+    sandbox: Sandbox | None,
+    sink: Sink,
+    kernel: Kernel | None,
+    turns: TurnLimit,
+    answers: AnswerStore,
+    recorded: RecordedResults,
+) -> Toolbox:
+    """Return the tools that are on, in the order of the setting; `stack` closes them."""
+    config, redactor = spec.config, redactor_of(spec.config)
+    sandboxed = sandbox.command if sandbox else None
+    tools = []
+    for name in config.tools:
+        approve = context.approve if name in CONFIRMED else None
+        new_tool = partial(AgentTool, turns=turns, redactor=redactor if redactor.longest else None, approve=approve)
+        match name:
+            case "ipython":
+                assert kernel is not None, "the kernel is opened before the tools"
+                draft, saved = folder / VARIABLES, session.folder / VARIABLES
+                checkpoints = Checkpoints(kernel, draft, saved, sink, config.sandbox) if config.checkpoint else None
+                most = config.max_turns_in_context
+                ipython = IPython(kernel, config.exec_timeout, max_turns_in_context=most, images=config.images)
+                tools.append(new_tool(ipython, checkpoints=checkpoints, answers=answers, recorded=recorded))
+            case "bash":
+                bash = Bash(
+                    spec.cwd, environment, session.outputs, config.exec_timeout, config.max_output, sink, sandboxed,
+                    groups=ProcessGroups(context.supervisor), shell=context.shell, quota=context.quota,
+                )  # fmt: skip
+                tools.append(new_tool(stack.enter_context(closing(bash)), recorded=recorded))
+            case "summarize":
+                tools.append(new_tool(Summarize(kernel)))
+            case "edit":
+                tools.append(new_tool(Edit(spec.cwd, sandboxed)))
+    return Toolbox(tools)
 
 
 class EarlyStart:
