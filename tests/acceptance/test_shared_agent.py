@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from rlm_testkit import law
 from rlm_testkit.cli import Rlm, python
-from rlm_testkit.scripted import Scripted, call, text
+from rlm_testkit.scripted import Answer, Request, Scripted, call, calls, text, usage
 
 Make = Callable[[Scripted], Rlm]
 
@@ -99,3 +99,34 @@ def test_the_user_and_the_agent_share_a_kernel_and_a_conversation(rlm: Make) -> 
     notebook = json.loads(command("export", "--format", "ipynb").out)
     marked = [cell["source"] for cell in notebook["cells"] if cell["metadata"].get("tags") == ["user"]]
     assert len(cells) == len(marked)
+
+
+OTHER_MODEL = """\
+import asyncio, rlm
+
+async def main():
+    async with rlm.Host() as host, host.open() as run:
+        await run.ask("first")
+        run.agent.use_model("small")
+        await run.ask("second")
+asyncio.run(main())
+"""
+
+
+def test_another_model_brings_its_own_window_and_is_that_of_model_calls_too(rlm: Make) -> None:
+    def answer(request: Request) -> Answer:
+        if request.last.startswith("call "):
+            return text("called")
+        if request.last in {"first", "second"}:
+            return calls(("ipython", {"code": f"await rlm.llm('call {request.last}')"}), usage=usage(4500, 10))
+        return text("done", usage=usage(4500, 10))
+
+    models = [{"id": "scripted", "max_model_len": 100_000}, {"id": "small", "max_model_len": 5_000}]
+    with Scripted(answer, models=models) as server:
+        done = python(rlm(server), OTHER_MODEL)
+    assert (done.stderr, done.returncode) == ("", 0)
+    models_of_calls = {
+        request.last: request.body["model"] for request in server.requests if request.last.startswith("call ")
+    }
+    assert models_of_calls == {"call first": "scripted", "call second": "small"}
+    assert any("summar" in request.last.lower() for request in server.requests), "the small window is nearly full"

@@ -273,7 +273,7 @@ class Scripted:
         *script: Answer | Script,
         port: int = 0,
         tls: ssl.SSLContext | None = None,
-        models: Sequence[str] | None = ("scripted",),
+        models: Sequence[str | Json] | None = ("scripted",),
         strict: bool = True,
     ) -> None:
         first = script[0] if script else None
@@ -519,8 +519,9 @@ def _cut(value: str, piece: int) -> list[str]:
     return [value[start : start + piece] for start in range(0, len(value), piece)] or [""]
 
 
-def _models(names: Sequence[str]) -> Answer:
-    return Answer({"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
+def _models(models: Sequence[str | Json]) -> Answer:
+    entries = ({"id": model} if isinstance(model, str) else model for model in models)
+    return Answer({"object": "list", "data": [{"object": "model", **entry} for entry in entries]})
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -228,7 +228,7 @@ class AcpSession:
         self.send({"sessionUpdate": "config_option_update", "configOptions": self.config_options()})
 
     async def _approve(self, tool: str, arguments: dict[str, Any]) -> Approval:
-        """Ask the client for approval, one question at a time. See `rlm.tools.decorators.Approve`."""
+        """Ask the client for approval, one question at a time. See `rlm.host.agent_tool.Approve`."""
         if self.mode == AUTO or self._allowed or self._updates is None:
             return Approval(ok=True)
         async with self._asking:

@@ -50,7 +50,7 @@ class CellRequestHandler:
     recorded: RecordedResults
     effects: EffectLog
     kernel: Kernel | None = None
-    _newest_model: tuple[str, AgentSpec | None] = ("", None)
+    _newest_model: tuple[AgentSpec | None, str, AgentSpec | None] = (None, "", None)
 
     async def answer(self, request: AnswerRequest) -> None:
         """Store the answer of the agent itself."""
@@ -91,10 +91,10 @@ class CellRequestHandler:
         """
         from rlm.host.model_call import call_model, recorded_answer
 
-        known, spec = self._newest_model  # cached: a cell may make thousands of calls
-        if spec is None or known != request.model:  # an empty one is that of sub-agents
+        parent, model, spec = self._newest_model  # cached: a cell may make thousands of calls
+        if spec is None or parent is not self.spec or model != request.model:  # an empty one is that of sub-agents
             spec = self._child_spec(RunRequest("", "", {"model": request.model} if request.model else {}))
-            self._newest_model = request.model, spec
+            self._newest_model = self.spec, request.model, spec
         key = self.recorded.next_key(llm_digest(request))
         with self.kernel.waiting() if self.kernel else nullcontext():
             recorded = await recorded_answer(request, self.recorded.replies(key))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import replace
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -309,7 +308,7 @@ class AgentRunner:
         return Agent(
             model=self._new_model(config),
             tools=self._tools,
-            context=context_for(config, partial(self._context.models.window, config)),
+            context=context_for(config, lambda: self.window),
             limits=AgentLimits(self._turns, self._context.limits),
             sink=self._hear,
             state=state or self.session.start,

@@ -41,7 +41,7 @@ class Questions:
         return self.open and self._editing != ""
 
     async def ask(self, tool: str, arguments: dict[str, Any]) -> Approval:
-        """Ask about a call. This is `rlm.tools.decorators.Approve` for all agents of a run."""
+        """Ask about a call. This is `rlm.host.agent_tool.Approve` for all agents of a run."""
         async with self._turn:
             if self._always:
                 return Approval(ok=True)
