@@ -16,7 +16,7 @@ from rlm.batches.tasks import BatchTask, Job
 from rlm.batches.work import BatchSettings, TaskWorker
 from rlm.batches.workdirs import Workdirs
 from rlm.config.credentials import take_environment
-from rlm.config.environment import taken
+from rlm.config.environment import original
 from rlm.config.settings import Config, variable
 from rlm.config.sources import read_config, setting_texts
 from rlm.host.host import Host
@@ -112,8 +112,8 @@ class RayWorker:
     def _config(self) -> Config:
         """The configuration. The endpoint is in no variable of this process, where programs of cells could read it."""
         take_environment()
-        noise = bytes.fromhex(taken.pop(SECRETS))
-        taken.update(json.loads(_xor(noise, self._shared.mask)))
+        noise = bytes.fromhex(original.pop(SECRETS))
+        original.update(json.loads(_xor(noise, self._shared.mask)))
         return read_config(self._shared.settings)
 
     def _settings(self, config: Config, folder: Path) -> BatchSettings:

@@ -11,7 +11,7 @@ from pathlib import Path
 from rlm.config.credentials import (
     KEY_VARIABLES,
     SECRET_WORDS,
-    leads_to_provider,
+    is_provider_credential,
     redactor_of,
     redactor_of_environment,
 )
@@ -34,7 +34,7 @@ def child_environment(config: Config, environ: Mapping[str, str] | None = None) 
         for name, value in environ.items()
         if not name.startswith("RLM_")
         and name not in KEY_VARIABLES
-        and not leads_to_provider(name, value)
+        and not is_provider_credential(name, value)
         and not any(redactor.occurs_in(value) for redactor in redactors)
     }
     if config.sandboxed:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from rlm.config.environment import environment, taken
+from rlm.config.environment import environment, original
 from rlm.config.settings import Config
 from rlm.process.programs import safe_path
 from rlm.text.redact import REDACTED, Redactor, credentials_of, has_credentials, without_credentials
@@ -24,14 +24,14 @@ def take_environment() -> None:
     The remaining variables, for libraries and their programs, have no credentials. Their PATH has no folders in which a
     cell could have put a program.
     """
-    taken.update(os.environ)
+    original.update(os.environ)
     redactor = redactor_of_environment()
-    for name, value in taken.items():
+    for name, value in original.items():
         leads = name.endswith("_BASE_URL") and has_credentials(value)
         if leads or name in KEY_VARIABLES or redactor.occurs_in(value):
             del os.environ[name]
     with suppress(OSError):  # the working directory was removed: code that needs it reports that
-        os.environ["PATH"] = safe_path(taken.get("PATH", os.defpath), [Path.cwd()])
+        os.environ["PATH"] = safe_path(original.get("PATH", os.defpath), [Path.cwd()])
 
 
 def redactor_of(config: Config) -> Redactor:
@@ -58,7 +58,7 @@ def hide_credentials(text: str, config: Config | None = None, environ: Mapping[s
     return without_credentials(text)
 
 
-def leads_to_provider(name: str, value: str) -> bool:
+def is_provider_credential(name: str, value: str) -> bool:
     """Whether a variable is a credential for the provider, in a URL or by its name. The key itself is excluded.
 
     Without the sandbox all other credentials (PIP_INDEX_URL, DATABASE_URL, …) are the user's, and meant for the

@@ -12,11 +12,13 @@ from rlm.config.harness_variables import NAMES, unknown_skills
 from rlm.config.settings import Config, variable
 from rlm.process.programs import SHELL, find_program
 
-taken: dict[str, str] = {}
+original: dict[str, str] = {}
+"""The environment before `credentials.take_environment` removed the credentials. Empty in a program that imports rlm."""
 
 
 def environment(environ: Mapping[str, str] | None) -> Mapping[str, str]:
-    return taken or os.environ if environ is None else environ
+    """Return `environ`; if it is None, the environment that this process was started with."""
+    return original or os.environ if environ is None else environ
 
 
 BROKER = "RLM_BROKER"

@@ -40,7 +40,7 @@ def read_config(
         {"color": ColorChoice.NEVER} if environ.get("NO_COLOR") or is_dumb_terminal(environ) else {}
     )
     for name, entry in Config.settings().items():
-        source, text = _chosen(name, entry, flags, environ, recorded or {})
+        source, text = _source_and_text(name, entry, flags, environ, recorded or {})
         if text is not None and (text.strip() or entry.keeps_empty):
             source = as_written(source, own)
             values[name] = _read(source, partial(_value, entry.read, environ=environ, source=source), text, entry)
@@ -48,7 +48,7 @@ def read_config(
     return Config(**_with_credentials(values, environ), explicit=frozenset(values))
 
 
-def _chosen(
+def _source_and_text(
     name: str, entry: Setting, flags: Mapping[str, str], environ: Mapping[str, str], recorded: Mapping[str, str]
 ) -> tuple[str, str | None]:
     """Return the source and text of a setting. An empty flag unsets a recorded value; an empty variable is ignored."""
