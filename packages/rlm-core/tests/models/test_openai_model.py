@@ -23,7 +23,7 @@ from rlm.errors import ConfigError, CredentialsError, ModelError, ModelUnavailab
 from rlm.providers import sse
 from rlm.providers.client import EndpointModel, OpenAIClient
 from rlm.providers.endpoint import Endpoint
-from rlm.providers.retrying import RetryPolicy, Silence, backoff, later
+from rlm.providers.retrying import RetryPolicy, WaitReporter, backoff, with_jitter
 from rlm.version import VERSION
 from rlm_testkit.scripted import (
     Answer,
@@ -292,9 +292,9 @@ async def test_a_retry_after_is_kept() -> None:
 
 
 def test_a_requested_wait_is_a_little_longer_and_varies() -> None:
-    assert len({later(20.0) for _ in range(9)}) > 1
+    assert len({with_jitter(20.0) for _ in range(9)}) > 1
     for asked in (0.0, 0.5, 20.0, 299.0):
-        assert asked <= later(asked) <= min(asked * 1.1, asked + 3)
+        assert asked <= with_jitter(asked) <= min(asked * 1.1, asked + 3)
 
 
 async def test_each_wait_is_chosen_at_random() -> None:
@@ -431,15 +431,15 @@ async def test_silence_counts_from_the_newest_piece() -> None:
             await asyncio.sleep(0.001)
         return Reply(assistant({}))
 
-    silence = Silence(lambda event: reports.append((str(event), time.monotonic())), 0.02)
+    waits = WaitReporter(lambda event: reports.append((str(event), time.monotonic())), 0.02)
     await asyncio.sleep(1.1)
-    moved = time.monotonic()
-    silence.moved()
-    await silence.during(until_reported())
+    began = time.monotonic()
+    waits.restart()
+    await waits.during(until_reported())
     (words, at), *_ = reports
     seconds = re.search(r"no answer for (\d+) s", words)
     assert seconds
-    assert int(seconds[1]) <= round(at - moved)
+    assert int(seconds[1]) <= round(at - began)
 
 
 async def test_a_caller_that_stops_waiting_stops_the_work() -> None:
@@ -453,7 +453,7 @@ async def test_a_caller_that_stops_waiting_stops_the_work() -> None:
             ended.set()
         return Reply(assistant({}))
 
-    waiting = asyncio.create_task(Silence(lambda _: None, 60).during(work()))
+    waiting = asyncio.create_task(WaitReporter(lambda _: None, 60).during(work()))
     await begun.wait()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -54,16 +54,16 @@ async def test_a_request_gets_the_client_that_was_used_last() -> None:
 
 async def test_more_than_are_kept_are_closed_and_so_are_old_ones_but_for_the_newest() -> None:
     kept, old = ClientFactory(), ClientFactory()
-    newest = (await use(SDKClients(kept, kept=2), 4))[-1]
+    newest = (await use(SDKClients(kept, max_keepalive=2), 4))[-1]
     assert sorted(kept.closed) == [False, False, True, True]
     assert not newest.closed
-    newest = (await use(SDKClients(old, expiry=-1), 4))[-1]
+    newest = (await use(SDKClients(old, keepalive_expiry=-1), 4))[-1]
     assert sorted(old.closed) == [False, True, True, True]
     assert not newest.closed
 
 
 async def test_only_so_many_are_granted_at_once() -> None:
-    clients = SDKClients(ClientFactory(), most=1)
+    clients = SDKClients(ClientFactory(), max_connections=1)
     async with clients.borrow() as first:
         waiting = asyncio.ensure_future(use(clients, 1))
         await asyncio.sleep(0)

@@ -13,7 +13,7 @@ from rlm.config.settings import Config, variable
 from rlm.process.programs import SHELL, find_program
 
 original: dict[str, str] = {}
-"""The environment before `credentials.take_environment` removed the credentials. Empty in a program that imports rlm."""
+"""The environment before `credentials.take_environment` changed it. Empty in a program that imports rlm."""
 
 
 def environment(environ: Mapping[str, str] | None) -> Mapping[str, str]:

@@ -48,7 +48,7 @@ class ModelRequest:
         self._on_data = on_data
         self._wanted = stream
         self._stream = self._first = stream if learned.stream is None else learned.stream
-        self._garbled = learned.garbled
+        self._streams_unreadable = learned.streams_unreadable
         self._switched = False
         self._sent = 0
         id = f"rlm-{uuid.uuid4()}"  # the same for each try, so that a proxy can distinguish a retry from a new turn
@@ -73,24 +73,24 @@ class ModelRequest:
             body = await self._send(with_usage=with_usage)
             reply = self._api.reply(body, lambda: sum(map(size, self._prompt.messages)))
         except HTTPError as fault:
-            if self._concede(fault, with_usage=with_usage):
+            if self._change_form(fault, with_usage=with_usage):
                 return await self.attempt()
-            self._ask_for_adaptation(fault)
+            self._raise_for_adaptation(fault)
             fault.hint = self._api.hint(fault) or refused_parameter(fault, self._prompt.params or {})
             if is_unknown_model(fault) and (better := await self._unknown_model()):
                 raise better from fault
             raise
         except TransportError as fault:
-            self._garbled |= fault.unreadable and self._stream
+            self._streams_unreadable |= fault.unreadable and self._stream
             self._stream ^= fault.unreadable  # the next try requests the other form
             raise
         if self._stream != self._wanted:
-            self._learned.stream, self._learned.garbled = self._stream, self._garbled
+            self._learned.stream, self._learned.streams_unreadable = self._stream, self._streams_unreadable
         self._learned.remember(reply.message)
         usage = await self._prices.priced(reply.usage, self._prompt.model, body, self._api.name)
         return replace(reply, usage=usage, request_id=self._id)
 
-    def _concede(self, fault: HTTPError, *, with_usage: bool) -> bool:
+    def _change_form(self, fault: HTTPError, *, with_usage: bool) -> bool:
         """Change the form if the server refused a part of it. Return whether another try is worthwhile."""
         if self._stream and with_usage and refuses_usage(fault):
             self._learned.with_usage = False
@@ -104,12 +104,12 @@ class ModelRequest:
         self._stream = not self._stream
         return True
 
-    def _ask_for_adaptation(self, fault: HTTPError) -> None:
+    def _raise_for_adaptation(self, fault: HTTPError) -> None:
         adaptation = self._api.adaptation(fault, self._prompt)
         if adaptation is None:
             return
         reason = judge(fault).reason
-        if adaptation is Adaptation.NO_ITEMS and not self._learned.gave(self._prompt.messages):
+        if adaptation is Adaptation.NO_ITEMS and not self._learned.produced(self._prompt.messages):
             raise MessagesRefused(reason, frozenset({adaptation}))  # only items of another endpoint or key are refused
         self._learned.adaptations.add(adaptation)
         raise MessagesRefused(reason)
@@ -130,7 +130,7 @@ class ModelRequest:
         body = self._body
         if self._stream:
             body = body | self._api.streamed(with_usage=with_usage)
-        elif self._garbled:  # only if the server's stream cannot be read: some servers refuse the parameter
+        elif self._streams_unreadable:  # only if the server's stream cannot be read: some servers refuse the parameter
             body = body | {"stream": False}
         headers = self._headers | {"x-stainless-retry-count": str(self._sent)}
         self._sent += 1

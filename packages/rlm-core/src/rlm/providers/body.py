@@ -33,7 +33,7 @@ async def read_body(response: Any, new_assembler: Callable[[], Assembler], on_da
         if kind := sse.kind_of(start):
             break
     if kind == "events":
-        return await _read_events(_and_then(start, chunks), new_assembler(), on_data)
+        return await _read_events(_prepended(start, chunks), new_assembler(), on_data)
     rest = [chunk async for chunk in chunks]
     return _read_whole(b"".join((start, *rest)), response.headers.get("content-encoding", ""), new_assembler)
 
@@ -44,7 +44,7 @@ async def _reported(chunks: AsyncIterator[bytes], on_data: OnData) -> AsyncItera
         yield chunk
 
 
-async def _and_then(start: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _prepended(start: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield start
     async for chunk in chunks:
         yield chunk
@@ -55,7 +55,7 @@ def _read_whole(body: bytes, encoding: str, new_assembler: Callable[[], Assemble
     with suppress(ValueError, RecursionError):
         return sse.whole(text)
     with suppress(ValueError, RecursionError):
-        return _of_lines(text, new_assembler())
+        return _read_lines(text, new_assembler())
     if page := web_page(text):
         raise TransportError(f"{page} instead of an answer", unreadable=True)
     if not text.strip():
@@ -65,7 +65,7 @@ def _read_whole(body: bytes, encoding: str, new_assembler: Callable[[], Assemble
     raise TransportError("the reply is cut off, or not JSON", unreadable=True)
 
 
-def _of_lines(text: str, assembler: Assembler) -> Any:
+def _read_lines(text: str, assembler: Assembler) -> Any:
     """Read a stream without server-sent events: one event per line.
 
     Raises:

@@ -136,4 +136,4 @@ class EndpointModel:
             depth=self._depth,
             tell_id=client.request_ids,
         )
-        return await retry.silence.during(retry.run(request.attempt))
+        return await retry.waits.during(retry.run(request.attempt))

@@ -21,12 +21,12 @@ from rlm.providers.normalize import strip_surrogates
 from rlm.providers.ports import Assembler, OnData
 from rlm.providers.sdk_clients import SDKClients
 from rlm.providers.transport_errors import BROKE_OFF, refuses_url, transport_error
-from rlm.providers.url_problems import NO_URL, shown, url_problem
+from rlm.providers.url_problems import NO_URL, for_display, url_problem
 from rlm.text.clip import one_line
 
 CONNECT_TIMEOUT = 10.0
 GET_TIMEOUT = 20.0
-REDIRECTS = 5
+MAX_REDIRECTS = 5
 
 _OUR_HEADERS = frozenset(
     {"accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "host"}
@@ -83,7 +83,7 @@ class Connection:
         """
         clients = self._clients or await self.open()
         try:
-            with _faults(self._host, self._proxy):
+            with _map_errors(self._host, self._proxy):
                 async with clients.borrow() as sdk, await _post(sdk, path, body, headers) as stream:
                     self.reached = True
                     return await read_body(stream.response, new_assembler, on_data)
@@ -101,7 +101,7 @@ class Connection:
         """
         clients = await self.open()
         options = {"headers": self.authorization, "max_retries": 0, "timeout": GET_TIMEOUT}
-        with _faults(self._host, self._proxy):
+        with _map_errors(self._host, self._proxy):
             async with clients.borrow() as sdk:
                 return await sdk.get(path, options=options, cast_to=object)
 
@@ -122,15 +122,15 @@ class Connection:
         return SDKClients(partial(self._client, openai, verify))
 
     def _client(self, openai: Any, verify: Any) -> Any:
-        ours = [] if f"{self.endpoint.url}/".startswith(OPENAI_HOST) else [_only_ours]
-        hooks = {"request": ours, "response": [_refuse_redirect]}
-        way = {"proxy": self._proxy.url} if self._proxy else {}
+        is_openai = f"{self.endpoint.url}/".startswith(OPENAI_HOST)
+        hooks = {"request": [] if is_openai else [_remove_foreign_headers], "response": [_refuse_redirect]}
+        options = {"proxy": self._proxy.url} if self._proxy else {}
         # the environment is read above: the HTTP client would fail on some of its values
-        with _owned(self._proxy or self.endpoint):
+        with _checked_url(self._proxy or self.endpoint):
             http = openai.DefaultAsyncHttpxClient(
-                verify=verify, trust_env=False, event_hooks=hooks, max_redirects=REDIRECTS, **way
+                verify=verify, trust_env=False, event_hooks=hooks, max_redirects=MAX_REDIRECTS, **options
             )
-        with _owned(self.endpoint):
+        with _checked_url(self.endpoint):
             return openai.AsyncOpenAI(
                 base_url=self.endpoint.url,
                 default_query=self.endpoint.query,
@@ -155,7 +155,7 @@ def _http_library(openai: Any) -> Any:
     return sys.modules[openai.DefaultAsyncHttpxClient.__base__.__module__.partition(".")[0]]
 
 
-async def _only_ours(request: Any) -> None:
+async def _remove_foreign_headers(request: Any) -> None:
     """Remove headers that the SDK adds from OPENAI_ORG_ID, OPENAI_CUSTOM_HEADERS and others: only OpenAI gets these."""
     names = {name.lower().decode("latin-1") for name, _ in request.headers.raw}  # as bytes: `headers` decodes each
     for name in names - _OUR_HEADERS:
@@ -182,7 +182,7 @@ async def _refuse_redirect(response: Any) -> None:
     if response.status_code not in _REDIRECTS:
         return
     location = response.headers.get("location", "")
-    where = shown(one_line(location, QUOTED))
+    where = for_display(one_line(location, QUOTED))
     if response.status_code in _TO_GET:
         raise TransportError(f"the server redirects to {where}", lasting=True, hint="Set RLM_BASE_URL to that URL.")
     if why := _target_problem(response.request.url, location):
@@ -204,7 +204,7 @@ def _target_problem(url: Any, location: str) -> str:
 
 
 @contextmanager
-def _owned(owner: Endpoint | Proxy) -> Iterator[None]:
+def _checked_url(owner: Endpoint | Proxy) -> Iterator[None]:
     """Name the URL that the HTTP client refuses. The client's own message may quote a part of a password."""
     try:
         yield
@@ -215,17 +215,17 @@ def _owned(owner: Endpoint | Proxy) -> Iterator[None]:
 
 
 @contextmanager
-def _faults(host: str, proxy: Proxy | None) -> Iterator[None]:
+def _map_errors(host: str, proxy: Proxy | None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        fault = _fault(error, host, proxy)
+        fault = _fault_of(error, host, proxy)
         if fault is None:
             raise
         raise fault from error
 
 
-def _fault(error: Exception, host: str, proxy: Proxy | None) -> Fault | None:
+def _fault_of(error: Exception, host: str, proxy: Proxy | None) -> Fault | None:
     openai = import_openai()
     match error:
         case openai.APIStatusError():

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from rlm.errors import ConfigError
-from rlm.providers.url_problems import meant, shown, url_problem
+from rlm.providers.url_problems import for_display, suggested_url, url_problem
 
 OPENAI_HOST = "https://api.openai.com/"
 OPENAI = f"{OPENAI_HOST}v1"
@@ -86,13 +86,13 @@ class Endpoint:
         """
         url = (self.base_url or OPENAI).strip()
         if self._parts.scheme not in _PORTS or not self._parts.netloc:
-            hint = f" Did you mean {found}?" if (found := meant(url)) else ""
-            raise ConfigError(f"The base URL {shown(url)} must begin with http:// or https:// and a host.{hint}")
+            hint = f" Did you mean {found}?" if (found := suggested_url(url)) else ""
+            raise ConfigError(f"The base URL {for_display(url)} must begin with http:// or https:// and a host.{hint}")
         if why := url_problem(url):
             raise self.refused(why)
 
     def refused(self, why: str) -> ConfigError:
-        url = shown((self.base_url or OPENAI).strip())
+        url = for_display((self.base_url or OPENAI).strip())
         return ConfigError(f"The base URL {url} cannot be used: {why}. Correct RLM_BASE_URL or OPENAI_BASE_URL.")
 
     @property
@@ -147,7 +147,7 @@ def proxy_for(endpoint: Endpoint, environ: Mapping[str, str]) -> Proxy | None:
     kind = "https" if endpoint.secure else "http"
     names = (f"{kind}_proxy", f"{kind}_proxy".upper(), "all_proxy", "ALL_PROXY")
     name = next((name for name in names if environ.get(name, "").strip()), "")
-    url = environ[name].strip() if name else _of_the_system(kind)
+    url = environ[name].strip() if name else _system_proxy(kind)
     if not url:
         return None
     url = url if "://" in url else f"http://{url}"
@@ -162,7 +162,7 @@ def proxy_for(endpoint: Endpoint, environ: Mapping[str, str]) -> Proxy | None:
     return proxy
 
 
-def _of_the_system(kind: str) -> str:
+def _system_proxy(kind: str) -> str:
     if sys.platform != "darwin":  # other systems have only the environment
         return ""
     from urllib.request import getproxies

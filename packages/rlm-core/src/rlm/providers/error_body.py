@@ -15,7 +15,7 @@ from rlm.text.clip import one_line
 QUOTED = 301
 """Maximum characters of quoted text in our messages, with the mark where it is truncated."""
 
-_TIMES_OF_DAY = 1e9  # a larger number is a time in seconds since 1970, and not a duration
+_EARLIEST_TIMESTAMP = 1e9  # a larger number is a time in seconds since 1970, and not a duration
 
 
 def message_and_code(text: str) -> list[str]:
@@ -71,20 +71,20 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     plain = {name.lower(): value.strip() for name, value in headers.items()}
     try:
         if "retry-after-ms" in plain:
-            return _sensible(float(plain["retry-after-ms"]) / 1000)
+            return _plausible(float(plain["retry-after-ms"]) / 1000)
         wanted = plain.get("retry-after", "")
-        return _sensible(float(wanted)) if wanted[:1].isdigit() else _until(wanted, plain.get("date", ""))
+        return _plausible(float(wanted)) if wanted[:1].isdigit() else _seconds_until(wanted, plain.get("date", ""))
     except ValueError:
         return None
 
 
-def _sensible(seconds: float) -> float | None:
+def _plausible(seconds: float) -> float | None:
     """Return a plausible pause, or None. Some providers send a time of day instead of the seconds until then."""
-    seconds = seconds - time.time() if seconds > _TIMES_OF_DAY else seconds
-    return max(0.0, seconds) if seconds < _TIMES_OF_DAY else None
+    seconds = seconds - time.time() if seconds > _EARLIEST_TIMESTAMP else seconds
+    return max(0.0, seconds) if seconds < _EARLIEST_TIMESTAMP else None
 
 
-def _until(date: str, now: str) -> float | None:
+def _seconds_until(date: str, now: str) -> float | None:
     """Return the seconds until a date, by the provider's clock if it sends the time, since ours may be wrong."""
     if not date:
         return None

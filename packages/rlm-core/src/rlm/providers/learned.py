@@ -48,13 +48,11 @@ _STANDARD = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
 
 @dataclass(slots=True)
 class Learned:
-    """What one model of an endpoint is known to accept. `stream` None: the requested form.
-
-    `garbled`: its streams cannot be read.
-    """
+    """What one model of an endpoint is known to accept."""
 
     stream: bool | None = None
-    garbled: bool = False
+    """Whether to request streams; None: as the caller wishes."""
+    streams_unreadable: bool = False
     with_usage: bool = True
     adaptations: set[Adaptation] = field(default_factory=set)
     items: set[str] = field(default_factory=set)
@@ -63,7 +61,7 @@ class Learned:
     def remember(self, message: Message) -> None:
         self.items.update(filter(None, map(_id_of, items_of(message))))
 
-    def gave(self, messages: Sequence[Message]) -> bool:
+    def produced(self, messages: Sequence[Message]) -> bool:
         """Return whether a conversation's newest items are of this model, and not of an earlier run elsewhere."""
         newest = next(filter(None, map(items_of, reversed(messages))), ())
         return any(_id_of(item) in self.items for item in newest)

@@ -58,7 +58,7 @@ class PublishedModel:
         )
 
 
-Find = Callable[[str], PublishedModel | None]
+FindModel = Callable[[str], PublishedModel | None]
 """Finds a model by its name."""
 
 
@@ -69,7 +69,7 @@ class PriceList:
         self._url = endpoint.url
         self._public = endpoint.is_public
         self._needed = asyncio.Event()
-        self._loading: asyncio.Task[Find] | None = None
+        self._loading: asyncio.Task[FindModel] | None = None
 
     def load_soon(self) -> None:
         """Start to load the lists. Called when a request is sent, because there is time while the model works."""
@@ -111,13 +111,13 @@ class PriceList:
         find = await asyncio.shield(self._loading)
         return next(filter(None, map(find, names)), None)
 
-    async def _load(self) -> Find:
+    async def _load(self) -> FindModel:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._needed.wait(), DELAY)
-        return await asyncio.to_thread(_load, self._url)
+        return await asyncio.to_thread(_read_lists, self._url)
 
 
-def _load(url: str) -> Find:
+def _read_lists(url: str) -> FindModel:
     if importlib.util.find_spec("genai_prices") is None:
         return lambda _: None
     try:

@@ -52,7 +52,7 @@ class Recording:
         """
         path = _resolved(path)
         path = path / journal.NAME if path.is_dir() else path
-        agents = list(_session(path.parent) if path.name == journal.NAME else _file(path))
+        agents = list(_agents_in_session(path.parent) if path.name == journal.NAME else _agents_in_file(path))
         if not agents:
             raise ConfigError(f"{path} contains no turns to replay.")
         return cls(path.parent.name if path.name == journal.NAME else path.name, agents)
@@ -127,7 +127,7 @@ class RecordedTurn:
     items: tuple[Wire, ...] = ()
 
 
-def _file(path: Path) -> Iterator[tuple[str, Turns]]:
+def _agents_in_file(path: Path) -> Iterator[tuple[str, Turns]]:
     agents: dict[tuple[str, str], Turns] = defaultdict(deque)
     for where, turn in _turns(path):
         if not isinstance(turn.task, str):
@@ -157,7 +157,7 @@ def _turns(path: Path) -> Iterator[tuple[str, RecordedTurn]]:
             yield where, RecordedTurn(**known)
 
 
-def _session(folder: Path) -> Iterator[tuple[str, Turns]]:
+def _agents_in_session(folder: Path) -> Iterator[tuple[str, Turns]]:
     """Yield this agent and then its sub-agents, in the order of their start. An incomplete last line is ignored."""
     try:
         reading = journal.read(folder)
@@ -175,7 +175,7 @@ def _session(folder: Path) -> Iterator[tuple[str, Turns]]:
     for record in reading.records:
         child = record.folder if isinstance(record, AgentStartRecord) else ""
         if child and Path(child).name == child and (folder / child / journal.NAME).is_file():
-            yield from _session(folder / child)
+            yield from _agents_in_session(folder / child)
 
 
 def _turn(record: MessageRecord) -> RecordedTurn:

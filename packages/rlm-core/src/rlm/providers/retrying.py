@@ -17,15 +17,15 @@ from rlm.providers.normalize import strip_surrogates
 from rlm.providers.ports import Piece
 from rlm.text.redact import Redactor
 
-FEW = 3
+FEW_RETRIES = 3
 """Retries of a fault that is more likely a mistake than temporary."""
-BRIEF = 10.0
+BRIEF_BUDGET = 10.0
 """Seconds of retries for a server that has never answered."""
-LONGEST = 24.0
+MAX_PAUSE = 24.0
 """Maximum seconds between two tries, unless the provider asks for more. Each pause is reported."""
-SDK_LONGEST = 8.0
+SDK_MAX_PAUSE = 8.0
 """The same for the first retries; `RLM_SDK_MAX_RETRIES` is their number."""
-LATEST = 3.0
+MAX_JITTER = 3.0
 """Maximum seconds that are added to the pause that a provider asks for."""
 LONG_PAUSE = 5.0
 """Seconds from which a retry's pause counts as reported to the user."""
@@ -58,7 +58,7 @@ class RetryLoop:
         self, connection: Connection, policy: RetryPolicy, sink: Sink, redactor: Redactor, *, depth: int
     ) -> None:
         """`depth`: levels of the agent below the root."""
-        self.silence = Silence(sink, policy.notice)
+        self.waits = WaitReporter(sink, policy.notice)
         self._connection = connection
         self._policy = policy
         self._sink = sink
@@ -66,7 +66,7 @@ class RetryLoop:
         self._depth = depth
         self._failures = 0
         self._since = 0.0  # the time of the first failure
-        self._progress = Progress(sink)
+        self._progress = ProgressReporter(sink)
 
     async def run(self, attempt: Attempt) -> Reply:
         """Call `attempt` until it returns a reply.
@@ -76,58 +76,58 @@ class RetryLoop:
         """
         timeout = self._connection.read_timeout
         while True:
-            self.silence.expect(timeout, "waiting for its turn")  # the provider takes no more requests at once
+            self.waits.expect(timeout, "waiting for its turn")  # the provider takes no more requests at once
             try:
                 async with self._connection.limiter.request(self._depth, self._sink, self._policy.budget) as waited:
                     self._since += waited  # the time in the queue does not count against the budget
-                    self.silence.expect(timeout, "no answer")
+                    self.waits.expect(timeout, "no answer")
                     return await attempt()
             except (HTTPError, TransportError) as fault:
                 await self._wait(judge(fault))
 
     def on_data(self, piece: Piece | None) -> None:
         """Report a piece of the reply, see `rlm.providers.ports.OnData`."""
-        self.silence.expect(self._connection.read_timeout)
+        self.waits.expect(self._connection.read_timeout)
         if piece is not None:
-            self.silence.moved()
+            self.waits.restart()
             self._progress.add(piece)
 
-    async def _wait(self, verdict: RetryDecision) -> None:
+    async def _wait(self, decision: RetryDecision) -> None:
         now = time.monotonic()
         self._since = self._since if self._failures else now
         self._failures += 1
-        reason = self._redactor.text(verdict.reason)
-        pause, asked = backoff(self._failures, self._policy), verdict.after or 0.0
-        if (last_words := self._last_words(verdict, now - self._since, max(pause, asked))) is not None:
-            raise verdict.error(" ".join(filter(None, (f"{reason.rstrip('.')}{last_words}.", verdict.hint))))
-        seconds = max(pause, later(asked))
+        reason = self._redactor.text(decision.reason)
+        pause, asked = backoff(self._failures, self._policy), decision.after or 0.0
+        if (stop := self._reason_to_stop(decision, now - self._since, max(pause, asked))) is not None:
+            raise decision.error(" ".join(filter(None, (f"{reason.rstrip('.')}{stop}.", decision.hint))))
+        seconds = max(pause, with_jitter(asked))
         self._sink(Retried(reason, self._failures, round(seconds, 3)))
-        self.silence.failed(reason, reported=seconds >= LONG_PAUSE)  # the screen leaves out many short pauses
-        self.silence.expect(seconds)
+        self.waits.failed(reason, reported=seconds >= LONG_PAUSE)  # the screen leaves out many short pauses
+        self.waits.expect(seconds)
         await asyncio.sleep(seconds)
 
-    def _last_words(self, verdict: RetryDecision, passed: float, pause: float) -> str | None:
+    def _reason_to_stop(self, decision: RetryDecision, passed: float, pause: float) -> str | None:
         """Return why another try after a pause cannot help, else None. `passed`: seconds since the first failure."""
-        brief = verdict.retry is Retry.BRIEFLY and not self._connection.reached
-        budget = min(BRIEF, self._policy.budget) if brief else self._policy.budget
-        if verdict.retry is Retry.NEVER:
+        brief = decision.retry is Retry.BRIEFLY and not self._connection.reached
+        budget = min(BRIEF_BUDGET, self._policy.budget) if brief else self._policy.budget
+        if decision.retry is Retry.NEVER:
             return ""
-        if verdict.retry is Retry.SOME and self._failures > FEW:
+        if decision.retry is Retry.SOME and self._failures > FEW_RETRIES:
             return f" ({self._failures} times)"
-        if verdict.after is not None and verdict.after > budget:
-            return f" (it asks for a pause of {verdict.after:.0f} s)"
+        if decision.after is not None and decision.after > budget:
+            return f" (it asks for a pause of {decision.after:.0f} s)"
         spent = passed + pause >= budget
         return f" ({self._failures} times, for {passed:.{0 if passed >= 10 else 1}f} s)" if spent else None
 
 
-class Silence:
+class WaitReporter:
     """Report the state of one request while no data comes, each time after `notice` seconds."""
 
     def __init__(self, sink: Sink, notice: float) -> None:
         self._sink = sink
         self._notice = notice
         now = time.monotonic()
-        self._moved = now  # when the last piece of the message came, or the request began
+        self._since = now  # when the last piece of the message came, or the request began
         self._reported = now  # the time of the last report
         self._until = now
         self._problem = ""
@@ -138,9 +138,9 @@ class Silence:
         self._until = time.monotonic() + seconds
         self._state = state or self._state
 
-    def moved(self) -> None:
-        """Note that a piece of the message has come."""
-        self._moved = self._reported = time.monotonic()
+    def restart(self) -> None:
+        """Note that a piece of the message has come: the time without data counts from now."""
+        self._since = self._reported = time.monotonic()
 
     def failed(self, problem: str, *, reported: bool) -> None:
         """Note a failed try. `reported`: the user has certainly seen a report of it."""
@@ -165,14 +165,14 @@ class Silence:
 
     def _report(self) -> None:
         self._reported = now = time.monotonic()
-        silent = f"{self._state} for {now - self._moved:.0f} s"
+        silent = f"{self._state} for {now - self._since:.0f} s"
         reason = f"{silent}, the last try failed: {self._problem}" if self._problem else silent
         self._sink(Waiting(reason, round(max(0.0, self._until - now), 3)))
 
 
-def later(seconds: float) -> float:
+def with_jitter(seconds: float) -> float:
     """Add up to a tenth, at most 3 s: otherwise all clients that a provider refuses together would retry together."""
-    return seconds + min(seconds / 10, LATEST) * random.random()  # noqa: S311 - not a secret
+    return seconds + min(seconds / 10, MAX_JITTER) * random.random()  # noqa: S311 - not a secret
 
 
 def backoff(failures: int, policy: RetryPolicy) -> float:
@@ -183,9 +183,9 @@ def backoff(failures: int, policy: RetryPolicy) -> float:
     """
     seconds: float = policy.first_pause * 2 ** min(failures - 1, 20)
     if failures <= policy.quick:
-        seconds = min(seconds, SDK_LONGEST)
+        seconds = min(seconds, SDK_MAX_PAUSE)
     else:
-        seconds = min(max(seconds, 4 * policy.first_pause), LONGEST)
+        seconds = min(max(seconds, 4 * policy.first_pause), MAX_PAUSE)
     return seconds * (0.75 + random.random() / 4)  # noqa: S311 - not a secret
 
 
@@ -195,7 +195,7 @@ PERIOD = 0.2
 """Seconds between two reports of parts other than text."""
 
 
-class Progress:
+class ProgressReporter:
     """Report the progress of one message, possibly over several tries."""
 
     def __init__(self, sink: Sink) -> None:

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-MOST = 1_000
+MAX_CONNECTIONS = 1_000
 """Requests in flight at once, the SDK's own default. More requests wait."""
-KEPT = 100
+MAX_KEEPALIVE = 100
 """Idle clients that are kept."""
-EXPIRY = 5.0
+KEEPALIVE_EXPIRY = 5.0
 """Seconds after which an idle client is closed. The HTTP library would not reuse its connection either."""
 
 
@@ -25,34 +25,42 @@ class SDKClients:
     the cost of a request.
     """
 
-    def __init__(self, new: Callable[[], Any], *, most: int = MOST, kept: int = KEPT, expiry: float = EXPIRY) -> None:
+    def __init__(
+        self,
+        new: Callable[[], Any],
+        *,
+        max_connections: int = MAX_CONNECTIONS,
+        max_keepalive: int = MAX_KEEPALIVE,
+        keepalive_expiry: float = KEEPALIVE_EXPIRY,
+    ) -> None:
         """Create the first client at once, so that wrong settings are detected now.
 
         Raises:
             ConfigError: raised by `new`.
         """
         self._new = new
-        self._kept = kept
-        self._expiry = expiry
-        self._places = asyncio.Semaphore(most)
-        self._free: deque[tuple[float, Any]] = deque([(time.monotonic(), new())])
+        self._max_keepalive = max_keepalive
+        self._keepalive_expiry = keepalive_expiry
+        self._slots = asyncio.Semaphore(max_connections)
+        self._idle: deque[tuple[float, Any]] = deque([(time.monotonic(), new())])
         """Idle clients with the time of their last use, oldest first."""
 
     @asynccontextmanager
     async def borrow(self) -> AsyncIterator[Any]:
         """Lend a client for one request."""
-        async with self._places:
-            client = self._free.pop()[1] if self._free else self._new()
+        async with self._slots:
+            client = self._idle.pop()[1] if self._idle else self._new()
             try:
                 yield client
             finally:
                 now = time.monotonic()
-                self._free.append((now, client))
+                self._idle.append((now, client))
                 # close surplus and expired clients, but never the newest: the next request uses it
-                while len(self._free) > self._kept or (len(self._free) > 1 and self._free[0][0] + self._expiry < now):
-                    await self._free.popleft()[1].close()
+                oldest = now - self._keepalive_expiry
+                while len(self._idle) > self._max_keepalive or (len(self._idle) > 1 and self._idle[0][0] < oldest):
+                    await self._idle.popleft()[1].close()
 
     async def close(self) -> None:
         """Close all idle clients. No request may be in flight."""
-        while self._free:
-            await self._free.popleft()[1].close()
+        while self._idle:
+            await self._idle.popleft()[1].close()

@@ -35,17 +35,17 @@ def transport_error(error: BaseException, host: str, proxy: Proxy | None = None)
     tls = [link for link in chain if isinstance(link, ssl.SSLError) and not isinstance(link, _UNDER_WAY)]
     if tls:  # behind a proxy that speaks http, it is an error of the server
         way = proxy if proxy and proxy.secure else None
-        return _tls_error(tls[-1], str(way or host), _variable(way))
+        return _tls_error(tls[-1], str(way or host), _setting_of(way))
     if _BY_PROXY in names:
         why = one_line(str(error.__cause__ or error), QUOTED)
         hint = (
             PROXY
             if re.search("407|auth", why.lower())
-            else f"Check {_variable(proxy)}, or name the server in NO_PROXY."
+            else f"Check {_setting_of(proxy)}, or name the server in NO_PROXY."
         )
         return TransportError(f"{peer} refuses to connect ({why})", lasting=True, hint=hint)
     if "\x15\x03" in str(root) or "\\x15\\x03" in str(root):  # a TLS alert in place of an HTTP status line
-        hint = f"Set {_variable(proxy)} to an https:// URL."
+        hint = f"Set {_setting_of(proxy)} to an https:// URL."
         return TransportError(f"{peer} uses https, not http", lasting=True, hint=hint)
     if "TooManyRedirects" in names:
         return TransportError(f"{host} redirects again and again", lasting=True, hint="Check RLM_BASE_URL.")
@@ -54,18 +54,18 @@ def transport_error(error: BaseException, host: str, proxy: Proxy | None = None)
     return _unanswered(chain, names, peer, proxy)
 
 
-def _variable(proxy: Proxy | None) -> str:
+def _setting_of(proxy: Proxy | None) -> str:
     """Return the name of the setting that contains the address of the connection."""
     return "RLM_BASE_URL" if proxy is None else proxy.variable or "the system's proxy"
 
 
 def _redirected_to(chain: Sequence[BaseException]) -> str:
     """Return the host that failed, if a redirect led to it; else empty."""
-    asked = list(filter(None, map(_asked, chain)))
+    asked = list(filter(None, map(_requested_host, chain)))
     return asked[-1] if asked and asked[-1] != asked[0] else ""
 
 
-def _asked(error: BaseException) -> str:
+def _requested_host(error: BaseException) -> str:
     """Return the host of the request that an exception of the HTTP client contains; else empty."""
     try:
         host: str = error.request.url.netloc.decode()  # type: ignore[attr-defined]
@@ -76,7 +76,7 @@ def _asked(error: BaseException) -> str:
 
 def _unanswered(chain: Sequence[BaseException], names: set[str], peer: str, proxy: Proxy | None) -> TransportError:
     root = chain[-1]
-    hint = f"Is the proxy running? Check {_variable(proxy)}." if proxy else ""
+    hint = f"Is the proxy running? Check {_setting_of(proxy)}." if proxy else ""
     if isinstance(root, socket.gaierror):
         name = f"the name of {peer}" if proxy else f"the name {peer}"
         return TransportError(f"{name} cannot be resolved", unreached=True, hint=hint)

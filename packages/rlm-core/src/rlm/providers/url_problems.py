@@ -70,7 +70,7 @@ def _port_problem(url: str, netloc: str) -> str:
     return "its port is not a number from 1 to 65535"
 
 
-def shown(url: str) -> str:
+def for_display(url: str) -> str:
     """Return a URL for a message, without invisible characters and credentials."""
     text = without_credentials(url)
     # the parts of an incorrectly quoted password; a text with invisible characters is not a URL
@@ -79,7 +79,7 @@ def shown(url: str) -> str:
     return repr(text)[1:-1]
 
 
-def meant(url: str) -> str:
+def suggested_url(url: str) -> str:
     """Return the base URL that the user probably meant with `url`; empty if that is not clear."""
     url = url.strip()
     scheme = _SCHEME.match(url)
