@@ -206,7 +206,7 @@ def test_a_running_session_can_be_followed(tmp_path: Path) -> None:
     canvas, file = lines()
     with new(tmp_path / "home") as session:
         follower = Follower(session.folder, canvas)
-        for event in (*opening("the task"), *turn("hm", (cell("first = 1"), "11"))):
+        for event in (*opening("the task"), *turn("hm", (cell("first = 1"), "one output"))):
             session.record(event)
         assert follower.show_new() == 5
         assert follower.show_new() == 0
@@ -214,11 +214,12 @@ def test_a_running_session_can_be_followed(tmp_path: Path) -> None:
             for event in (*opening("part"), *ending("from the child")):
                 child.record(event)
         assert follower.show_new() == 5
-        for event in turn("more", (cell("second = 2"), "22")):
+        for event in turn("more", (cell("second = 2"), "another")):
             session.record(event)
         follower.show_new()
     shown = file.getvalue()
-    places = [shown.index(text) for text in ("the task", "turn 1", "first = 1", "11", "from the child", "turn 2", "22")]
+    texts = ("the task", "turn 1", "first = 1", "one output", "from the child", "turn 2", "another")
+    places = [shown.index(text) for text in texts]
     assert places == sorted(places)
     assert f"{child.folder.name} from the child" in shown
 
