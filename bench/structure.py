@@ -10,7 +10,7 @@ unpacks are left out:
 * the mean and the longest function, in lines from `def` to the end.
 
 With `--turn`, it also counts the functions of rlm that a warm turn with the cell `1+1` runs in the host's main thread.
-An agent on an open host is asked, against a scripted server. From one request to the next (`Agent._announce`),
+An agent on an open host is asked, against a scripted server. From one turn to the next (`Compact.fit`),
 sys.setprofile counts each call of a named function of rlm. A coroutine counts each time that it is resumed. The turn
 with the fewest calls is reported.
 """
@@ -136,7 +136,7 @@ class TurnCounter:
         code = frame.f_code
         if event != "call" or not code.co_filename.startswith(self._ours):
             return
-        if code.co_qualname == "Agent._announce":
+        if code.co_qualname == "Compact.fit":
             self.turns.append(Counter())
         if self.turns and not code.co_name.startswith("<"):
             self.turns[-1][code] += 1

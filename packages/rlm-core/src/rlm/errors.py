@@ -11,7 +11,6 @@
     + MessagesRefused    the provider refuses the form of the messages; it may accept another
     + ModelUnavailable   the provider failed for now; the same request may work later
   x ToolError            the model reads it; never fatal
-    + UnknownTool
     + BadArguments
   x KernelError          a kernel could not be started
   x AgentError           a sub-agent failed or was refused
@@ -87,10 +86,6 @@ class ModelUnavailable(ModelError):
 
 class ToolError(RlmError):
     """An error that is a result for the model, which can correct it."""
-
-
-class UnknownTool(ToolError):
-    """There is no tool of that name, or it is switched off."""
 
 
 class BadArguments(ToolError):

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from typing import NoReturn
 
 from msgspec.structs import replace
 
@@ -54,14 +55,15 @@ def call_name(name: str) -> str:
 def call_arguments(arguments: str) -> str:
     """Return the arguments of a call in a form that every provider accepts: `{}` if they are no JSON object."""
     try:
-        valid = isinstance(json.loads(arguments, parse_constant=_refuse), dict)
+        valid = isinstance(json.loads(arguments, parse_constant=refuse_constant), dict)
     except (ValueError, RecursionError):
         valid = False
     return arguments if valid else "{}"
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"JSON has no {constant}")
+def refuse_constant(constant: str) -> NoReturn:
+    """Refuse NaN and the infinities, which json.loads accepts although JSON has no such values."""
+    raise ValueError(f"there is no {constant}")
 
 
 def short_id(id: str) -> str:

@@ -149,30 +149,33 @@ class Agent(Conversation):
         return stop
 
     async def _turns(self) -> Stop:
-        while (stop := self._reached()) is None:
+        """Run turns until one ends the run, or a limit is reached. New messages of the user keep the run going."""
+        while True:
+            deadline = self._deadline()
+            if deadline is not None and asyncio.get_running_loop().time() >= deadline:
+                return Stop.TIMEOUT
+            if (stop := self._limits.reached(self.state.spent)) is not None:
+                return stop
             self._hear_user()
             if self.state.cut:
                 self.append(User(GO_ON, Kind.NOTE))
             await self._context.fit(self)
-            reply = await self._ask()
+            reply = await self._request()
             self._finish = reply.finish
-            if (stop := await self._end(reply)) is not None:
-                break
-        return stop
-
-    def _reached(self) -> Stop | None:
-        deadline = self._deadline()
-        over = deadline is not None and asyncio.get_running_loop().time() >= deadline
-        return Stop.TIMEOUT if over else self._limits.reached(self.state.spent)
+            stop = await self._run_calls(reply) if reply.message.calls else self._judge(reply)
+            if stop is not None and not (stop is Stop.DONE and self._hear_user()):
+                return stop
 
     async def _ask_for_answer(self, stop: Stop) -> None:
         """Send one request without tools. The run ends at its limit, whatever the reply is."""
         before, cut = self.state.answer, self.state.cut
         self.emit(LimitReached(stop))
-        self._drop_empty()
+        newest = self.state.history.entries[-1]
+        if isinstance(newest.message, Assistant) and not (newest.message.text.strip() or newest.message.calls):
+            self.drop((newest.number,), "empty")  # only reasoning: strict providers refuse to take it back
         self.append(User(LAST_PART.format(go_on=GO_ON, stop=stop) if cut else LAST.format(stop=stop), Kind.NOTE))
         try:
-            reply = await self._ask("none")
+            reply = await self._request("none")
         except RlmError as error:
             self.report(NOT_ASKED.format(error=error))
             return
@@ -184,15 +187,6 @@ class Agent(Conversation):
         else:
             self._concluded = text.strip() != "" and not reply.message.calls
 
-    async def _end(self, reply: Reply) -> Stop | None:
-        """Process the reply. Return why the run ends, or None if it continues. New user messages keep it running."""
-        stop = verdict(reply)
-        if stop is Stop.DONE:
-            stop = self._judge(reply.message.text)
-        elif stop is None and await self._follow(reply):
-            stop = Stop.DONE
-        return None if stop is Stop.DONE and self._hear_user() else stop
-
     def _hear_user(self) -> bool:
         """Append the user's new messages. Return whether there were any."""
         said = self._interjections()
@@ -200,8 +194,20 @@ class Agent(Conversation):
             self.append(message)
         return bool(said)
 
-    def _judge(self, text: str) -> Stop | None:
-        """Decide whether this text ends the run. If it does not, tell the model why."""
+    def _judge(self, reply: Reply) -> Stop | None:
+        """Decide whether a reply without calls ends the run. If it does not, tell the model why, unless it was cut off.
+
+        Raises:
+            ModelError: the message is empty, or contains a call again although the model was reminded.
+        """
+        text = reply.message.text
+        end = ending(reply.finish)
+        if end is Ending.CONTENT_FILTER:
+            return Stop.CONTENT_FILTER
+        if end is Ending.LENGTH:
+            return None if text.strip() else Stop.LENGTH
+        if not text.strip():
+            raise ModelError("The model sent an empty message. Try again, or try another model.")
         if self.is_call(text):
             self._remind()
             return None
@@ -241,21 +247,6 @@ class Agent(Conversation):
         self._reminded = True
         self.append(User(REMINDER, Kind.NOTE))
 
-    def _drop_empty(self) -> None:
-        """Drop the newest message if it contains only reasoning: strict providers refuse to take it back."""
-        newest = self.state.history.entries[-1]
-        if isinstance(newest.message, Assistant) and not (newest.message.text.strip() or newest.message.calls):
-            self.drop((newest.number,), "empty")
-
-    async def _ask(self, tool_choice: ToolChoice = "auto") -> Reply:
-        """Send one turn's request. While the provider says that it is too long, shorten it and send it again."""
-        while True:
-            try:
-                return await self._request(tool_choice)
-            except ContextTooLong:
-                if not await self._context.shrink(self):
-                    raise
-
     async def compact(self) -> bool:
         """Ask the model to summarise the older turns now, between two tasks. Return whether the context got shorter.
 
@@ -279,20 +270,27 @@ class Agent(Conversation):
     def is_call(self, text: str) -> bool:
         from rlm.core.textcall import is_call  # its patterns take milliseconds to compile: only for an answer
 
-        names = [schema["name"] for schema in self._tools.schemas()]
+        names = [schema["name"] for schema in self._tools.schemas]
         return bool(names) and is_call(text, names)
 
     def report(self, problem: str) -> None:
         self.emit(Failed(problem))
 
-    async def _request(self, tool_choice: ToolChoice, *, aside: bool = False) -> Reply:
-        """Send one request. If the provider wants the messages in another form, adapt them and send it again."""
+    async def _request(self, tool_choice: ToolChoice = "auto", *, aside: bool = False) -> Reply:
+        """Send one request. If the provider wants the messages shorter or in another form, change them and try again.
+
+        A request for a summary (`aside`) is not made shorter here: the context policy that needs the summary does it.
+        """
         while True:
             before = self._model.adaptations
-            self.adapt(before)
+            if before:
+                self.adapt(before)
             choice: ToolChoice = "auto" if Adaptation.NO_TOOL_CHOICE in before else tool_choice
             try:
                 return await self._send(choice, aside=aside)
+            except ContextTooLong:
+                if aside or not await self._context.shrink(self):
+                    raise
             except MessagesRefused as refusal:
                 known = self._model.adaptations | refusal.so_far
                 without_choice = choice == "none" and Adaptation.NO_TOOL_CHOICE in known
@@ -302,10 +300,12 @@ class Agent(Conversation):
                     self.report(NO_PICTURES)
 
     async def _send(self, tool_choice: ToolChoice, *, aside: bool) -> Reply:
-        tools = self._tools.schemas()
+        tools = self._tools.schemas
         choice = {"tool_choice": tool_choice} if tools and tool_choice != "auto" else {}
-        params = self._model.params | choice
-        self._announce(ParametersChanged(self._model.name, tools, params, self._model.api))
+        requested = ParametersChanged(self._model.name, tools, self._model.params | choice, self._model.api)
+        if requested != self._requested:
+            self._requested = requested
+            self.emit(requested)
         self.emit(RequestStarted(aside))
         reply = await self._model.complete(self.state.history.messages, tools, tool_choice)
         message = adapt(reply.message, self._model.adaptations)
@@ -314,13 +314,8 @@ class Agent(Conversation):
         self.emit(Replied(reply, aside))
         return reply
 
-    def _announce(self, requested: ParametersChanged) -> None:
-        if requested != self._requested:
-            self._requested = requested
-            self.emit(requested)
-
-    async def _follow(self, reply: Reply) -> bool:
-        """Run the calls of the reply in order, until one gives the answer. Return whether one did."""
+    async def _run_calls(self, reply: Reply) -> Stop | None:
+        """Run the calls of the reply in order, until one gives the answer."""
         cut_off = ending(reply.finish) is Ending.LENGTH
         pictures: list[str] = []
         for number, call in enumerate(reply.message.calls, 1):
@@ -329,45 +324,25 @@ class Agent(Conversation):
                 for later in reply.message.calls[number:]:
                     self.emit(ToolReturned(ToolResult(later, NOT_RUN, ok=False)))
                 self.emit(Answered(outcome.answer))
-                return True
+                return Stop.DONE
             pictures.extend(outcome.pictures)
-        self.show(pictures)
-        return False
+        if pictures:  # in a message of their own: most providers accept only text in a tool result
+            self.append(User([{"type": "image_url", "image_url": {"url": url}} for url in pictures], Kind.NOTE))
+        return None
 
     async def _call(self, call: ToolCall, cut_off: bool) -> Outcome:
         self.emit(CallStarted(call))
-        outcome = await self._run_tool(call, cut_off)
+        time_limit = asyncio.timeout_at(self._deadline())
+        try:
+            async with time_limit:
+                outcome = await self._tools.run(call, self.state.history, cut_off=cut_off)
+        except TimeoutError:
+            if not time_limit.expired():
+                raise  # the tool raised it itself
+            outcome = Outcome(TIME_IS_OVER, ok=False)
         result = ToolResult(call, outcome.content, outcome.ok, exit_status=outcome.exit_status)
         self.emit(ToolReturned(result))
         self.emit(CallEnded(result))
         if outcome.forget is not None:
             self.forget(outcome.forget)  # now, so that the next call counts only the turns that are left
         return outcome
-
-    async def _run_tool(self, call: ToolCall, cut_off: bool) -> Outcome:
-        time_limit = asyncio.timeout_at(self._deadline())
-        try:
-            async with time_limit:
-                return await self._tools.run(call, self.state.history, cut_off=cut_off)
-        except TimeoutError:
-            if not time_limit.expired():
-                raise  # the tool raised it itself
-            return Outcome(TIME_IS_OVER, ok=False)
-
-
-def verdict(reply: Reply) -> Stop | None:
-    """Return why this reply ends the run, or None. An empty or truncated text is no answer.
-
-    Raises:
-        ModelError: the message is empty.
-    """
-    text = reply.message.text.strip()
-    if reply.message.calls:
-        return None
-    if ending(reply.finish) is Ending.CONTENT_FILTER:
-        return Stop.CONTENT_FILTER
-    if ending(reply.finish) is Ending.LENGTH:
-        return None if text else Stop.LENGTH
-    if not text:
-        raise ModelError("The model sent an empty message. Try again, or try another model.")
-    return Stop.DONE

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from itertools import pairwise
-from typing import TypeGuard
 
 from msgspec.structs import replace
 
 from rlm.core.adaptation import Adaptation
 from rlm.core.budget import Stop
 from rlm.core.events import Adapted, Dropped, Event, Said, Stopped, ToolReturned
-from rlm.core.history import OPENING, UNFINISHED, Entry, Summary, lasting, users_of
-from rlm.core.messages import Assistant, Forget, Kind, Message, System, ToolResult, User, Wire
+from rlm.core.history import OPENING, UNFINISHED, Summary, lasting, users_of
+from rlm.core.messages import Assistant, Forget, Kind, Message, System, ToolResult, User
 from rlm.core.ports import Sink
 from rlm.core.state import ConversationState
 
@@ -37,22 +36,32 @@ class Conversation:
     def append(self, message: System | User) -> None:
         self.emit(Said(message))
         *_, before, last = (None, *self.state.history.entries)
-        if isinstance(message, User) and before is not None and _takes(before.message, message):
-            self._say_joined((before, last), before, message.parts)
+        if before is None or not isinstance(message, User):
+            return
+        base = before.message
+        # most providers refuse a picture in a tool result
+        if isinstance(base, User) or (isinstance(base, ToolResult) and isinstance(message.content, str)):
+            self.emit(Dropped((before.number, last.number), "joined"))
+            self._say_anew(replace(base, joined=(*base.joined, *message.parts)))
 
     def drop(self, numbers: Collection[int], reason: str, summary: Summary | None = None) -> None:
-        """Drop messages. A user's message or a summary that was joined to one of them stays in its place."""
+        """Drop messages. A user's message or the newest summary that was joined to one of them stays in its place."""
         entries = self.state.history.entries
         kept = [user for entry in entries if entry.number not in numbers for user in users_of(entry.message)]
-        newer = any(user.kind is Kind.SUMMARY for user in kept)
-        gone = [entry for entry in entries if entry.number in numbers]
-        left = tuple(entry.number for entry in gone if _outlasts(entry.message, newer_summary=newer))
+        newer_summary = any(user.kind is Kind.SUMMARY for user in kept)
+        left = tuple(
+            entry.number
+            for entry in entries
+            if entry.number in numbers
+            and any(user.kind is Kind.TASK or not newer_summary for user in lasting(entry.message))
+        )
         after = self.state.history.drop(numbers, summary, left)
         forms = tuple(entry.message for entry in after.entries if entry.number in left)
         self.emit(Dropped(tuple(numbers), reason, summary, left, forms))
         if self.state.history.summaries_told > 1:
             self.adapt([Adaptation.NEWEST_SUMMARY])
-        if _users_in_a_row(self.state.history.entries):
+        messages = self.state.history.messages
+        if any(isinstance(one, User) and isinstance(two, User) for one, two in pairwise(messages)):
             self.adapt([Adaptation.JOINED_USERS])
 
     def forget(self, wish: Forget) -> None:
@@ -64,9 +73,13 @@ class Conversation:
 
     def tasks(self) -> list[tuple[int, str]]:
         """Return the user's tasks, oldest first: the number of the message, and its text."""
-        users = ((e.number, e.message.parts) for e in self.state.history.entries if isinstance(e.message, User))
-        texts = ((number, [p.content for p in parts if p.kind is Kind.TASK]) for number, parts in users)
-        return [(number, "\n\n".join(filter(_is_text, contents))) for number, contents in texts if contents]
+        tasks = []
+        for entry in self.state.history.entries:
+            parts = entry.message.parts if isinstance(entry.message, User) else ()
+            contents = [part.content for part in parts if part.kind is Kind.TASK]
+            if contents:
+                tasks.append((entry.number, "\n\n".join(each for each in contents if isinstance(each, str))))
+        return tasks
 
     def take_back(self, number: int) -> None:
         """Drop the message `number` and all later messages of every role."""
@@ -79,11 +92,6 @@ class Conversation:
         if numbers:
             self.drop(numbers, "hidden")
         return bool(numbers)
-
-    def show(self, pictures: Collection[str]) -> None:
-        """Append pictures as a message of their own: most providers accept only text in a tool result."""
-        if pictures:
-            self.append(User([{"type": "image_url", "image_url": {"url": url}} for url in pictures], Kind.NOTE))
 
     def shorten(self, number: int, content: str) -> None:
         """Replace the content of the tool result `number` of the newest turn.
@@ -129,29 +137,6 @@ class Conversation:
         self.settle()
         self.emit(Stopped(stop, self.state.answer, self.state.spent, error))
 
-    def _say_joined(self, gone: Iterable[Entry], base: Entry, users: tuple[User, ...]) -> None:
-        assert isinstance(base.message, User | ToolResult)
-        self.emit(Dropped(tuple(entry.number for entry in gone), "joined"))
-        self._say_anew(replace(base.message, joined=(*base.message.joined, *users)))
-
     def _say_anew(self, message: Message) -> None:
         assert not isinstance(message, Assistant)  # the model's messages are never appended again
         self.emit(ToolReturned(message, anew=True) if isinstance(message, ToolResult) else Said(message, anew=True))
-
-
-def _is_text(content: str | list[Wire]) -> TypeGuard[str]:
-    return isinstance(content, str)
-
-
-def _takes(before: Message, message: User) -> bool:
-    """Return whether `message` can be joined to the one before it. Most providers refuse a picture in a tool result."""
-    return isinstance(before, User) or (isinstance(before, ToolResult) and isinstance(message.content, str))
-
-
-def _users_in_a_row(entries: Iterable[Entry]) -> bool:
-    return any(isinstance(one.message, User) and isinstance(two.message, User) for one, two in pairwise(entries))
-
-
-def _outlasts(message: Message, *, newer_summary: bool) -> bool:
-    """Return whether joined user messages stay when their message is dropped: tasks, and the newest summary."""
-    return any(user.kind is Kind.TASK or not newer_summary for user in lasting(message))

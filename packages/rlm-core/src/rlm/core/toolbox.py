@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import Any
 
+from rlm.core.adaptation import refuse_constant
 from rlm.core.history import History
 from rlm.core.messages import Outcome, Schema, ToolCall
 from rlm.core.ports import Tool
-from rlm.errors import BadArguments, ToolError, UnknownTool
+from rlm.errors import BadArguments, ToolError
 from rlm.text.clip import clip
 
 _CUT_OFF = (
@@ -32,28 +33,23 @@ class Toolbox:
     """Tools by name, in the given order."""
 
     def __init__(self, tools: Iterable[Tool] = ()) -> None:
-        self._tools = {tool.name: tool for tool in tools}
-        self._schemas = {name: tool.schema() for name, tool in self._tools.items()}  # fixed: the prompt has them
-
-    def schemas(self) -> tuple[Schema, ...]:
-        return tuple(self._schemas.values())
+        self._tools = {tool.name: (tool, tool.schema()) for tool in tools}
+        self.schemas = tuple(schema for _, schema in self._tools.values())
+        """The schemas of the tools. They never change, because the provider caches the prompt that contains them."""
 
     async def run(self, call: ToolCall, history: History, *, cut_off: bool = False) -> Outcome:
         """Run one call. An error that the model can fix becomes a failed outcome.
 
         `cut_off`: the provider ended the message at its length limit.
         """
+        if call.name not in self._tools:
+            names = ", ".join(self._tools) or "none"
+            return Outcome(f"There is no tool {call.name!r}. The tools are: {names}.", ok=False)
+        tool, schema = self._tools[call.name]
         try:
-            tool = self._find(call.name)
-            return await tool.run(arguments(call, self._schemas[call.name], cut_off=cut_off), history)
+            return await tool.run(arguments(call, schema, cut_off=cut_off), history)
         except ToolError as error:
             return Outcome(str(error), ok=False)
-
-    def _find(self, name: str) -> Tool:
-        if name in self._tools:
-            return self._tools[name]
-        there = ", ".join(self._tools) or "none"
-        raise UnknownTool(f"There is no tool {name!r}. The tools are: {there}.")
 
 
 def arguments(call: ToolCall, schema: Schema, *, cut_off: bool = False) -> dict[str, Any]:
@@ -63,21 +59,21 @@ def arguments(call: ToolCall, schema: Schema, *, cut_off: bool = False) -> dict[
         BadArguments: the message says what is right.
     """
     try:
-        values = json.loads(call.arguments, parse_constant=_refuse)
+        values = json.loads(call.arguments, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         what = _CUT_OFF if cut_off else f"are not JSON ({error})"
         raise BadArguments(_not_an_object(call, what, schema)) from None
     if not isinstance(values, dict):
         raise BadArguments(_not_an_object(call, "must be one JSON object", schema))
-    values = _as_meant(values, schema["parameters"])
-    wrong = _wrong(values, schema["parameters"])
-    if wrong:
+    required, properties = schema["parameters"].get("required", ()), schema["parameters"]["properties"]
+    values = {
+        name: _as_meant(value, properties[name]["type"]) if name in properties else value
+        for name, value in values.items()
+        if value is not None or name in required  # an optional argument that is null counts as left out
+    }
+    if wrong := _wrong(values, required, properties):
         raise BadArguments(f"{call.name}: {wrong} {usage(schema)}")
     return values
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"there is no {constant}")
 
 
 def _not_an_object(call: ToolCall, what: str, schema: Schema) -> str:
@@ -85,19 +81,11 @@ def _not_an_object(call: ToolCall, what: str, schema: Schema) -> str:
     return f"The arguments of {call.name} {what}. {usage(schema)} You wrote: {clip(call.arguments, _QUOTED)}"
 
 
-def _as_meant(values: dict[str, Any], parameters: Schema) -> dict[str, Any]:
-    """Drop optional arguments that are null, and convert numbers and booleans that are written as text."""
-    required, properties = parameters.get("required", ()), parameters["properties"]
-    kept = {name: value for name, value in values.items() if value is not None or name in required}
-    return {
-        name: _value(value, properties[name]["type"]) if name in properties else value for name, value in kept.items()
-    }
-
-
-def _value(value: Any, kind: str) -> Any:
+def _as_meant(value: Any, kind: str) -> Any:
+    """Convert a number or boolean that is written as text, and an integer that is written as a float."""
     if kind in ("integer", "number", "boolean") and isinstance(value, str):
         with suppress(ValueError):
-            meant = json.loads(value.strip().lower(), parse_constant=_refuse)
+            meant = json.loads(value.strip().lower(), parse_constant=refuse_constant)
             value = meant if isinstance(meant, int | float) else value
     whole = kind == "integer" and isinstance(value, float) and value.is_integer()
     return int(value) if whole else value
@@ -114,21 +102,18 @@ def usage(schema: Schema) -> str:
     return f"It takes {schema['name']}({', '.join(parts)})."
 
 
-def _wrong(values: dict[str, Any], parameters: Schema) -> str:
-    properties = parameters["properties"]
+def _wrong(values: dict[str, Any], required: Collection[str], properties: dict[str, Schema]) -> str:
+    """Return what is wrong with the arguments; empty if they fit."""
     for name in values:
         if name not in properties:
             close = difflib.get_close_matches(name, properties, 1)
             return f"unknown argument {name!r}{f', did you mean {close[0]!r}?' if close else '.'}"
-    for name in parameters.get("required", ()):
+    for name in required:
         if name not in values:
             return f"the argument {name!r} is missing."
     for name, value in values.items():
-        if not _fits(value, properties[name]["type"]):
-            return f"{name!r} must be of type {properties[name]['type']}, not {type(value).__name__}."
+        kind = properties[name]["type"]
+        # bool is an int in Python, but not in JSON
+        if not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "boolean"):
+            return f"{name!r} must be of type {kind}, not {type(value).__name__}."
     return ""
-
-
-def _fits(value: object, kind: str) -> bool:
-    # bool is an int in Python, but not in JSON
-    return isinstance(value, _TYPES[kind]) and (kind == "boolean" or not isinstance(value, bool))

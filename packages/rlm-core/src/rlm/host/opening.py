@@ -42,7 +42,7 @@ async def first_messages(
         text, shared = system_prompt(facts), shared_prompt(facts)
     elif spec.schema is not None:
         text = f"{text}\n\n{schema_prompt(spec.schema.text)}"
-    return [System(text)], f"{spec.config.model}\n{json.dumps(tools.schemas())}\n{shared}"
+    return [System(text)], f"{spec.config.model}\n{json.dumps(tools.schemas)}\n{shared}"
 
 
 async def _resumed(  # noqa: PLR0917 - the parts of one agent
