@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from rlm.core import exit_codes
 from rlm.core.budget import Spent, Stop, TurnLimit
-from rlm.core.messages import Usage
 from rlm.core.task import RunResult, check_task
 from rlm.errors import AgentError, ConfigError, CredentialsError, ModelUnavailable, RlmError
 
@@ -53,8 +52,7 @@ def test_what_is_no_task_is_refused(task: object, words: str) -> None:
 
 
 def test_each_task_of_an_agent_has_all_its_turns() -> None:
-    limit, once = TurnLimit(2), Spent().on_turn(Usage(), 0)
-    twice = once.on_turn(Usage(), 0)
+    limit, once, twice = TurnLimit(2), Spent(1), Spent(2)
     assert [limit.reached(spent) for spent in (Spent(), once, twice)] == [None, None, Stop.MAX_TURNS]
     limit.begin(twice)
     assert limit.reached(twice) is None

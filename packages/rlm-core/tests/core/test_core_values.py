@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rlm.core.budget import Spent, Stop
+from rlm.core.events import Replied, Said
 from rlm.core.history import History, Summary
 from rlm.core.messages import (
     Assistant,
@@ -21,6 +22,7 @@ from rlm.core.messages import (
     size,
     with_pictures,
 )
+from rlm.core.state import replay
 from rlm.errors import AgentError, ContextTooLong, ModelError, RlmError
 from rlm.text.clip import clip, join, one_line
 from rlm_testkit.fakes import SYSTEM, TASK, call, says
@@ -126,14 +128,16 @@ def test_each_stop_has_a_status_for_the_session() -> None:
 
 
 def test_what_is_spent_adds_up_and_a_summary_is_no_turn() -> None:
-    spent = Spent().on_turn(Usage(100, 10), 400).on_upkeep(Usage(150, 5)).on_turn(Usage(120, 20), 480)
-    assert spent == Spent(2, Usage(370, 35), 120, 480)
+    summary, last = says("a summary", prompt=150, completion=5), says("b" * 80, prompt=120, completion=20)
+    state = replay([Replied(says("a" * 400)), Replied(summary, aside=True), Replied(last)])
+    assert state.spent == Spent(2, Usage(370, 35), 120, 409)
 
 
 def test_the_next_prompt_is_estimated_by_the_last_one_counted() -> None:
-    assert Spent().estimate(1_000) == 0
-    assert Spent().on_turn(Usage(100), 400).estimate(1_000) == 250
-    assert Spent().on_turn(Usage(100), 400).on_upkeep(Usage(999)).estimate(200) == 50
+    task, reply = Said(User("t" * 400)), Replied(says("a" * 600))
+    assert replay([task]).prompt_tokens == 0
+    assert replay([task, reply]).prompt_tokens == 250
+    assert replay([task, reply, Replied(says("s" * 200, prompt=999), aside=True)]).prompt_tokens == 300
 
 
 # ---- errors
@@ -173,11 +177,11 @@ def test_call_ids_may_repeat_between_turns() -> None:
 
 def test_nothing_is_unanswered_before_the_first_turn() -> None:
     asked = says("", call(code="1")).message
-    assert History().add(SYSTEM).add_aside(asked).unanswered() == []
+    assert History().add(SYSTEM).add(asked, aside=True).unanswered() == []
 
 
 def test_the_reply_to_a_request_for_a_summary_is_no_turn() -> None:
-    history = History().add(TASK).add(User("sum up", Kind.ASK)).add_aside(says("summary").message)
+    history = History().add(TASK).add(User("sum up", Kind.ASK)).add(says("summary").message, aside=True)
     assert (history.turns, history.live_turns(), history.asides()) == (0, [], (1, 2))
     assert history.settle().messages == (TASK,)
 

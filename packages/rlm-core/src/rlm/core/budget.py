@@ -5,7 +5,6 @@ from __future__ import annotations
 from enum import StrEnum
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
 from rlm.core.messages import Usage
 
@@ -42,17 +41,6 @@ class Spent(Struct, frozen=True):
     usage: Usage = field(default_factory=Usage)
     prompt: int = 0
     prompt_size: int = 0
-
-    def on_turn(self, usage: Usage, prompt_size: int) -> Spent:
-        return Spent(self.turns + 1, self.usage + usage, usage.prompt, prompt_size)
-
-    def on_upkeep(self, usage: Usage) -> Spent:
-        """Add a model call that is no turn, such as a summary."""
-        return replace(self, usage=self.usage + usage)
-
-    def estimate(self, size: int) -> int:
-        """Estimate the tokens of a prompt of `size` characters from the newest counted prompt; 0 if there is none."""
-        return round(self.prompt * size / self.prompt_size) if self.prompt_size else 0
 
 
 class TurnLimit:

@@ -60,8 +60,10 @@ class Compact:
         self._compacted_in = -1  # the turn of the newest overflow for which a summary was requested
 
     async def fit(self, editor: ConversationEditor) -> None:
-        tokens = editor.state.prompt_tokens
-        at = self._threshold(tokens)
+        tokens, at = editor.state.prompt_tokens, self._at
+        if at is None:
+            window = self._window() if tokens >= SHORT else None
+            at = window * 4 // 5 if window else None
         if at is None or tokens < max(at, self._not_before):
             return
         try:
@@ -74,12 +76,6 @@ class Compact:
             editor.report(_NOT_COMPACTED.format(error))
         # If the prompt is still too long, compacting again cannot help: wait until it has grown.
         self._not_before = editor.state.prompt_tokens * 11 // 10
-
-    def _threshold(self, tokens: int) -> int | None:
-        if self._at is not None:
-            return self._at
-        window = self._window() if tokens >= SHORT else None
-        return window * 4 // 5 if window else None
 
     async def shrink(self, editor: ConversationEditor) -> bool:
         """Truncate a very long result first, because a request for a summary would overflow again.

@@ -53,36 +53,33 @@ class History(Struct, frozen=True):
     def messages(self) -> tuple[Message, ...]:
         return tuple(entry.message for entry in self.entries)
 
-    def add(self, message: Message) -> History:
-        """Append `message`. A turn is an assistant message with its tool results and notes."""
-        turns = self.turns + isinstance(message, Assistant)
+    def add(self, message: Message, *, aside: bool = False) -> History:
+        """Append `message`. A turn is an assistant message with its tool results and notes.
+
+        An `aside` is an assistant message that is no turn: the reply to a request for a summary.
+        """
+        turns = self.turns + (isinstance(message, Assistant) and not aside)
         lasting = isinstance(message, User) and any(part.kind is not Kind.NOTE for part in message.parts)
-        turn = OPENING if lasting else turns
-        return self._with(Entry(self.said, turn, message), turns)
-
-    def add_aside(self, message: Assistant) -> History:
-        """Append an assistant message that is no turn: the reply to a request for a summary."""
-        return self._with(Entry(self.said, OPENING, message), self.turns)
-
-    def _with(self, entry: Entry, turns: int) -> History:
-        now = self.size + size(entry.message)
-        return replace(self, entries=(*self.entries, entry), said=self.said + 1, turns=turns, size=now)
+        entry = Entry(self.said, OPENING if lasting or aside else turns, message)
+        size_now = self.size + size(message)
+        return replace(self, entries=(*self.entries, entry), said=self.said + 1, turns=turns, size=size_now)
 
     def drop(self, numbers: Collection[int], summary: Summary | None = None, left: Collection[int] = ()) -> History:
         """Remove these messages. Messages in `left` leave behind the lasting user messages that were joined to them."""
         gone = frozenset(numbers)
-        entries = tuple(
-            _users_only(entry) if entry.number in left else entry
-            for entry in self.entries
-            if entry.number in left or entry.number not in gone
-        )
+        entries = []
+        for entry in self.entries:
+            if entry.number in left:
+                first, *rest = lasting(entry.message)
+                entries.append(Entry(entry.number, OPENING, replace(first, joined=tuple(rest))))
+            elif entry.number not in gone:
+                entries.append(entry)
         summaries = (*self.summaries, summary) if summary else self.summaries
-        return replace(self, entries=entries, summaries=summaries, size=sum(size(entry.message) for entry in entries))
+        now = sum(size(entry.message) for entry in entries)
+        return replace(self, entries=tuple(entries), summaries=summaries, size=now)
 
     def adapted(self, adaptations: Collection[Adaptation]) -> History:
         """Return the same conversation in another form. Messages keep their numbers."""
-        if not adaptations:
-            return self
         entries = tuple(replace(entry, message=adapt(entry.message, adaptations)) for entry in self.entries)
         if Adaptation.NEWEST_SUMMARY in adaptations:
             entries = _newest_summary(entries)
@@ -151,11 +148,6 @@ def users_of(message: Message) -> tuple[User, ...]:
 def lasting(message: Message) -> tuple[User, ...]:
     """Return the user messages, joined to a message, that stay when it is dropped: tasks and summaries."""
     return tuple(user for user in joined_to(message) if user.kind in (Kind.TASK, Kind.SUMMARY))
-
-
-def _users_only(entry: Entry) -> Entry:
-    first, *rest = lasting(entry.message)
-    return Entry(entry.number, OPENING, replace(first, joined=tuple(rest)))
 
 
 def _newest_summary(entries: Iterable[Entry]) -> tuple[Entry, ...]:

@@ -25,44 +25,43 @@ class ConversationState(Struct, frozen=True):
     cut: bool = False
 
     def after(self, event: Event) -> ConversationState:
+        """Return the state after one more event."""
         match event:
             case Said(User(kind=Kind.TASK) as task, anew=False):
                 return replace(self, history=self.history.add(task), answer="", cut=False)
-            case Said(message) | ToolReturned(message):
-                return replace(self, history=self.history.add(message))
-            case Dropped() | Adapted():
-                return replace(self, history=_reduced(self.history, event))
             case Replied(reply, aside):
                 return self._after_aside(reply) if aside else self._after_turn(reply)
             case Answered(answer):
                 return replace(self, answer=answer, cut=False)
+            case Said(message) | ToolReturned(message):
+                history = self.history.add(message)
+            case Dropped():
+                history = self.history.drop(event.numbers, event.summary, event.left)
+            case Adapted():
+                history = self.history.adapted(event.adaptations)
             case _:
                 return self
+        return replace(self, history=history)
 
     def _after_aside(self, reply: Reply) -> ConversationState:
-        history = self.history.add_aside(reply.message)
-        return replace(self, history=history, spent=self.spent.on_upkeep(reply.usage))
+        history = self.history.add(reply.message, aside=True)
+        return replace(self, history=history, spent=replace(self.spent, usage=self.spent.usage + reply.usage))
 
     def _after_turn(self, reply: Reply) -> ConversationState:
-        message = reply.message
+        message, usage = reply.message, reply.usage
         text = message.text if message.text.strip() else ""  # blanks are no text
         return ConversationState(
             self.history.add(message),
-            self.spent.on_turn(reply.usage, self.history.size),
+            Spent(self.spent.turns + 1, self.spent.usage + usage, usage.prompt, self.history.size),
             answer=self.answer + text if self.cut else text or self.answer,
             cut=ending(reply.finish) is Ending.LENGTH and text != "" and not message.calls,
         )
 
     @property
     def prompt_tokens(self) -> int:
-        """An estimate of the tokens of the next prompt; 0 if no prompt has been counted yet."""
-        return self.spent.estimate(self.history.size)
-
-
-def _reduced(history: History, event: Dropped | Adapted) -> History:
-    if isinstance(event, Dropped):
-        return history.drop(event.numbers, event.summary, event.left)
-    return history.adapted(event.adaptations)
+        """An estimate of the tokens of the next prompt, from the newest counted prompt; 0 if none was counted yet."""
+        spent = self.spent
+        return round(spent.prompt * self.history.size / spent.prompt_size) if spent.prompt_size else 0
 
 
 def replay(events: Iterable[Event], start: ConversationState | None = None) -> ConversationState:
