@@ -78,7 +78,7 @@ _HEAD: dict[str, Any] = {
     "agent": {"$ref": "#/$defs/agent", "description": "Only in --json."},
     "mac": _MAC
     | {
-        "description": "Only in journals, as the last field: of all bytes of the journal before it. Absent where there was no key."
+        "description": "Only in journals, as the last field: a signature of all bytes of the journal before it. Missing if there was no key."
     },
 }
 _LATER = ("parent_call", "settings", "run", "journal_bytes", "journal_sha256")
@@ -109,7 +109,7 @@ def schema() -> str:
     ]
     definitions["meta"]["required"] = [name for name in definitions["meta"]["properties"] if name not in _LATER]
     definitions["meta"]["properties"]["mac"] = _MAC | {
-        "description": "The last field: of all bytes of this file before it."
+        "description": "The last field: a signature of all bytes of this file before it."
     }
     agent = definitions["error"]["properties"]["agent"]
     for kind in (*JOURNALLED, *WATCHED):
@@ -121,7 +121,7 @@ def schema() -> str:
     whole = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "rlm sessions, format 1",
-        "description": "A record is a line of messages.jsonl, or of `rlm --json`. Readers pass over types and fields that they do not know.",
+        "description": "A record is a line of messages.jsonl, or of `rlm --json`. Readers ignore types and fields that they do not know.",
         "$ref": "#/$defs/record",
         "$defs": {"record": _record(), "agent": agent} | definitions,
     }
@@ -212,7 +212,7 @@ def _fields(kind: type[Record]) -> Iterable[str]:
 
 def _descriptions(annotation: Any) -> Iterable[str]:
     """Yield the descriptions of a field, the outermost first."""
-    for each in getattr(annotation, "__metadata__", ()):
+    for each in reversed(getattr(annotation, "__metadata__", ())):
         if isinstance(each, msgspec.Meta) and each.description:
             yield each.description
     for inner in get_args(annotation):

@@ -19,6 +19,11 @@ from rlm.text.redact import Redactor
 _LARGE = 2**63  # no clock or counter of ours gives a larger number, and none can be displayed
 
 
+def doc(text: str) -> Meta:
+    """Describe a field, for the schema and the tables."""
+    return Meta(description=text)
+
+
 def only_written(**schema: Any) -> Meta:
     """Constrain what rlm writes, in the schema only: readers accept more, because later versions may write more."""
     return Meta(extra_json_schema=schema)
@@ -26,9 +31,9 @@ def only_written(**schema: Any) -> Meta:
 
 Whole = Annotated[int, Meta(ge=0, le=_LARGE - 1)]
 Number = Annotated[float, Meta(gt=-float(_LARGE), lt=float(_LARGE))]
-Seconds = Annotated[Number, Meta(description="seconds")]
+Seconds = Annotated[Number, doc("seconds")]
 Dollars = Annotated[
-    float, Meta(ge=0, lt=float(_LARGE), description="US dollars; missing where the price of some of them is not known")
+    float, Meta(ge=0, lt=float(_LARGE), description="US dollars; missing if the price of some tokens is unknown")
 ]
 Folder = Annotated[str, only_written(pattern="^sub-[0-9a-f]{8}$")]
 SessionId = Annotated[str, only_written(pattern="^[0-9a-f]{12}$")]
@@ -36,10 +41,8 @@ Reason = Annotated[str, only_written(enum=[str(stop) for stop in Stop])]
 Status = Annotated[str, only_written(enum=["running", "done", "limit", "error", "cancelled"])]
 AgentPath = Annotated[str, only_written(pattern="^root(/sub-[0-9a-f]{8})*$")]
 Digest = Annotated[str, only_written(pattern="^[0-9a-f]{64}$")]
-CallDigest = Annotated[
-    str, Meta(description="digest of all that the call asks for"), only_written(pattern="^[0-9a-f]{32}$")
-]
-Position = Annotated[Whole, Meta(description="among the agent's equal calls, from 0")]
+CallDigest = Annotated[str, doc("digest of the arguments of the call"), only_written(pattern="^[0-9a-f]{32}$")]
+Position = Annotated[Whole, doc("number of the call among the agent's calls with this digest, from 0")]
 AdaptationName = Annotated[str, only_written(enum=[str(adaptation) for adaptation in Adaptation])]
 ExitStatus = Annotated[int, Meta(ge=-_LARGE, le=_LARGE - 1)]
 Content = str | list[Wire]
@@ -50,9 +53,9 @@ class TokenCounts(Struct, frozen=True):
 
     prompt: Whole = field(default=0, name="prompt_tokens")
     completion: Whole = field(default=0, name="completion_tokens")
-    cached: Annotated[Whole, Meta(description="of the prompt")] = field(default=0, name="cached_tokens")
-    reasoning: Annotated[Whole, Meta(description="of the completion")] = field(default=0, name="reasoning_tokens")
-    estimated: Annotated[bool, Meta(description="the provider did not count; rlm did")] | UnsetType = UNSET
+    cached: Annotated[Whole, doc("part of the prompt, read from a cache")] = field(default=0, name="cached_tokens")
+    reasoning: Annotated[Whole, doc("part of the completion")] = field(default=0, name="reasoning_tokens")
+    estimated: Annotated[bool, doc("true: the provider sent no counts, so rlm estimated them")] | UnsetType = UNSET
     cost: Dollars | UnsetType = UNSET
 
     @classmethod
@@ -69,7 +72,7 @@ class TokenCounts(Struct, frozen=True):
 class Record(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
     """Any record. Fields with default values are not written."""
 
-    agent: Annotated[AgentPath, Meta(description="only in `--json`")] = ""
+    agent: Annotated[AgentPath, doc("path of the agent in the tree; only in `--json`")] = ""
 
     def redacted(self, redactor: Redactor) -> Self:
         """Return the record without keys in any of its texts."""
@@ -107,12 +110,12 @@ class Journalled(Record, frozen=True):
 
 
 class RequestRecord(Journalled, frozen=True, tag="request"):
-    """the model, the tools or the parameters of requests change; also before the first request"""
+    """before the first request, and when the model, the tools or the parameters of requests have changed"""
 
     model: str
     tools: tuple[Wire, ...]
     params: Wire
-    api: Annotated[str, Meta(description="if it is not `chat`"), only_written(const="responses")] = ""
+    api: Annotated[str, doc("only if it is not `chat`"), only_written(const="responses")] = ""
 
 
 class JoinedText(Struct, frozen=True, omit_defaults=True):
@@ -123,7 +126,7 @@ class JoinedText(Struct, frozen=True, omit_defaults=True):
 
 
 class MessageRecord(Journalled, frozen=True, tag="message"):
-    """a message is added to the conversation"""
+    """a message was added to the conversation"""
 
     NEEDED: ClassVar = {"system": (), "user": (), "assistant": ("usage", "finish_reason"), "tool": ("tool", "ok")}
     """The fields that a message of each role must have."""
@@ -134,7 +137,7 @@ class MessageRecord(Journalled, frozen=True, tag="message"):
     finish_reason: str | None = None
     tool: str | None = None
     ok: bool | None = None
-    exit_status: Annotated[ExitStatus, Meta(description="of a command that failed unsaid in a result")] = 0
+    exit_status: Annotated[ExitStatus, doc("of a command of the call that failed, if the result does not say so")] = 0
     duration: Seconds | None = None
     aside: bool = False
     written: dict[str, Wire] = {}
@@ -156,40 +159,40 @@ class MessageRecord(Journalled, frozen=True, tag="message"):
 
 
 class AdaptRecord(Journalled, frozen=True, tag="adapt"):
-    """from here on messages are sent in another form; see below"""
+    """all later requests have some messages in another form; see below"""
 
     adaptations: tuple[AdaptationName, ...]
-    messages: Annotated[dict[Whole, Wire], Meta(description="by id")]
-    gone: Annotated[tuple[Whole, ...], Meta(description="ids")]
-    items: Annotated[dict[Whole, list[Wire]], Meta(description="by id, of messages that still have any")] = {}
+    messages: Annotated[dict[Whole, Wire], doc("the changed messages in their new form, by record id")]
+    gone: Annotated[tuple[Whole, ...], doc("record ids of the messages that are no longer sent")]
+    items: Annotated[dict[Whole, list[Wire]], doc("the items of the changed messages, by record id")] = {}
 
 
 class DropRecord(Journalled, frozen=True, tag="drop"):
-    """these messages leave the context"""
+    """messages left the context"""
 
-    ids: tuple[Whole, ...]
+    ids: Annotated[tuple[Whole, ...], doc("their record ids")]
     reason: str
     summary: str | None = None
-    turns: Annotated[tuple[Whole, Whole], Meta(description="first and last, with a summary")] | None = None
-    left: Annotated[dict[Whole, Wire], Meta(description="messages by id: what stays of some of them")] = {}
+    turns: Annotated[tuple[Whole, Whole], doc("the first and the last turn that the summary covers")] | None = None
+    left: Annotated[dict[Whole, Wire], doc("messages that stay in part, in their new form, by record id")] = {}
 
 
 class AnswerRecord(Journalled, frozen=True, tag="answer"):
-    """the answer is not exactly the model's text: a cell gave it, or it is the JSON in that text"""
+    """the answer differs from the model's text: a cell gave it, or it is the JSON in that text"""
 
     answer: str
 
 
 class ModelCallRecord(Journalled, frozen=True, tag="model_call"):
-    """a cell asked a model with `rlm.llm`: one request and its reply"""
+    """a cell called `rlm.llm`: one request and its reply"""
 
     model: str
     params: Wire
-    messages: Annotated[tuple[Wire, ...], Meta(description="all of the request")]
+    messages: Annotated[tuple[Wire, ...], doc("all messages of the request")]
     message: Wire
     usage: TokenCounts
     finish_reason: str
-    api: Annotated[str, Meta(description="if it is not `chat`"), only_written(const="responses")] = ""
+    api: Annotated[str, doc("only if it is not `chat`"), only_written(const="responses")] = ""
     items: tuple[Wire, ...] = ()
     token_data: Wire = {}
     call: CallDigest = ""
@@ -202,7 +205,7 @@ class AgentStartRecord(Journalled, frozen=True, tag="agent_start"):
 
     folder: Folder
     prompt: str
-    queued: Annotated[Seconds, Meta(description="that it has waited for a slot before")] = 0.0
+    queued: Annotated[Seconds, doc("seconds that it waited for a slot")] = 0.0
     call: CallDigest = ""
     position: Position = 0
 
@@ -213,20 +216,20 @@ class AgentEndRecord(Journalled, frozen=True, tag="agent_end"):
     folder: Folder
     stop: Reason
     turns: Whole
-    usage: Annotated[TokenCounts, Meta(description="of its subtree")]
+    usage: Annotated[TokenCounts, doc("of this sub-agent and all agents below it")]
     error: str = ""
     value: Annotated[
         str,
-        Meta(description="what its value is: the answer as it is or as JSON, or `answer.pickle` in its folder"),
+        doc("its value: the answer as `text` or as `json`, or a `pickle`: `answer.pickle` in its folder"),
         only_written(enum=["text", "json", "pickle"]),
     ] = ""
-    sha256: Annotated[Digest, Meta(description="of the pickle")] = ""
+    sha256: Annotated[Digest, doc("of `answer.pickle`")] = ""
     sandbox: Annotated[
-        str, Meta(description="in which the pickle was created"), only_written(enum=["off", "bwrap"])
+        str, doc("in which the pickle was created; `off`: none"), only_written(enum=["off", "bwrap"])
     ] = ""
-    changed: Annotated[tuple[str, ...], Meta(description="files that it and those below it changed, where known")] = ()
-    commands: Annotated[bool, Meta(description="they ran commands, which may have changed more")] = False
-    patch: Annotated[Digest, Meta(description="of `changes.patch` in its folder, if it worked in a worktree")] = ""
+    changed: Annotated[tuple[str, ...], doc("files that it and the agents below it changed, as far as known")] = ()
+    commands: Annotated[bool, doc("true: they ran commands, which may have changed other files")] = False
+    patch: Annotated[Digest, doc("SHA-256 of `changes.patch` in its folder, if it worked in a worktree")] = ""
 
 
 class ReplayedRecord(Journalled, frozen=True, tag="replayed"):
@@ -234,10 +237,10 @@ class ReplayedRecord(Journalled, frozen=True, tag="replayed"):
 
     call: CallDigest
     position: Position
-    recorded: Annotated[AgentPath, Meta(description="the sub-agent whose result it is; none of a model call")] = ""
-    prompt: Annotated[str, Meta(description="its task")] = ""
-    changed: Annotated[tuple[str, ...], Meta(description="files that it changed then")] = ()
-    commands: Annotated[bool, Meta(description="it ran commands then")] = False
+    recorded: Annotated[AgentPath, doc("the sub-agent that gave the result; missing for a model call")] = ""
+    prompt: Annotated[str, doc("the task of that sub-agent")] = ""
+    changed: Annotated[tuple[str, ...], doc("files that it changed in the earlier run")] = ()
+    commands: Annotated[bool, doc("true: it ran commands in the earlier run")] = False
 
 
 class RetryRecord(Journalled, frozen=True, tag="retry"):
@@ -245,11 +248,11 @@ class RetryRecord(Journalled, frozen=True, tag="retry"):
 
     reason: str
     attempt: Whole
-    wait: Seconds
+    wait: Annotated[Seconds, doc("seconds until the next try")]
 
 
 class ErrorRecord(Journalled, frozen=True, tag="error"):
-    """an error occurred that does not end the run"""
+    """an error occurred, but the run continues"""
 
     reason: str
 
@@ -264,37 +267,37 @@ class KernelRecord(Journalled, frozen=True, tag="kernel"):
     """a new kernel replaced a lost one"""
 
     why: str
-    lost: Annotated[tuple[str, ...], Meta(description="names")]
+    lost: Annotated[tuple[str, ...], doc("names of the lost variables")]
 
 
 class SkillsRecord(Journalled, frozen=True, tag="skills"):
-    """skills were called since the last such record, from cells and as commands"""
+    """skills were called since the last such record"""
 
-    python: dict[str, Whole]
-    shell: Annotated[dict[str, Whole], Meta(description="calls by name of skill")]
+    python: Annotated[dict[str, Whole], doc("number of calls from cells, by skill")]
+    shell: Annotated[dict[str, Whole], doc("number of calls as commands, by skill")]
 
 
 class UserCellRecord(Journalled, frozen=True, tag="user_cell"):
     """the user ran a cell in the agent's kernel"""
 
     code: str
-    content: Annotated[str, Meta(description="its result")]
+    content: Annotated[str, doc("its result")]
     ok: bool
-    told: Annotated[bool, Meta(description="the model sees it with the user's next message")]
+    told: Annotated[bool, doc("true: the model sees the cell with the user's next message")]
 
 
 class CheckpointRecord(Journalled, frozen=True, tag="checkpoint"):
-    """the kernel's variables were saved to `variables.pickle`, in this sandbox (`off`: none)"""
+    """the kernel's variables were saved to `variables.pickle`"""
 
-    sha256: Digest
-    sandbox: Annotated[str, only_written(enum=["off", "bwrap"])]
+    sha256: Annotated[Digest, doc("of that file")]
+    sandbox: Annotated[str, doc("of the kernel; `off`: none"), only_written(enum=["off", "bwrap"])]
 
 
 class ResumeRecord(Journalled, frozen=True, tag="resume"):
-    """the session was opened again; a later run follows"""
+    """the session was resumed; the records of another run follow"""
 
-    pid: int = 0
-    forked_from: SessionId = ""
+    pid: Annotated[int, doc("of the process that resumed it")] = 0
+    forked_from: Annotated[SessionId, doc("the session that was copied")] = ""
 
 
 class RerunRecord(Journalled, frozen=True, tag="rerun"):
@@ -302,16 +305,16 @@ class RerunRecord(Journalled, frozen=True, tag="rerun"):
 
     call_id: str
     same: bool
-    content: Annotated[str, Meta(description="where it differs")] | None = None
+    content: Annotated[str, doc("the new result, if it differs")] | None = None
 
 
 class KernelResumedRecord(Journalled, frozen=True, tag="kernel_resumed"):
-    """a new kernel replaced the one of the resumed session"""
+    """a new kernel replaced the kernel of the resumed session"""
 
-    gone: Annotated[tuple[str, ...], Meta(description="names")] = ()
-    restored: Annotated[str, Meta(description="what the kernel says of saved variables")] = ""
-    rerun: Annotated[Whole | None, Meta(description="cells that were run again")] = None
-    differing: Annotated[tuple[Whole, ...], Meta(description="those whose results differ, from 1")] = ()
+    gone: Annotated[tuple[str, ...], doc("names of the lost variables")] = ()
+    restored: Annotated[str, doc("the kernel's report on the saved variables")] = ""
+    rerun: Annotated[Whole | None, doc("number of cells that were run again")] = None
+    differing: Annotated[tuple[Whole, ...], doc("numbers, from 1, of the cells whose results differ")] = ()
 
 
 class ResultRecord(Journalled, frozen=True, tag="result"):
@@ -321,7 +324,7 @@ class ResultRecord(Journalled, frozen=True, tag="result"):
     stop_reason: Reason
     answer: str
     turns: Whole
-    usage: Annotated[TokenCounts, Meta(description="its own")]
+    usage: Annotated[TokenCounts, doc("of this agent alone")]
     error: str = ""
 
 
@@ -346,39 +349,39 @@ class SessionRecord(Watched, frozen=True, tag="session"):
     model: str
     cwd: str
     version: str
-    notes: Annotated[tuple[str, ...], Meta(description="sentences on how a session was resumed")] = ()
-    turns: Annotated[Whole, Meta(description="of earlier runs of a resumed session")] = 0
+    notes: Annotated[tuple[str, ...], doc("sentences about how the session was resumed")] = ()
+    turns: Annotated[Whole, doc("number of turns in earlier runs of the session")] = 0
 
 
 class CellStartRecord(Watched, frozen=True, tag="cell_start"):
-    """a tool call begins"""
+    """a tool call began"""
 
     call_id: str
     tool: str
-    arguments: Annotated[str, Meta(description="as the model wrote them")]
+    arguments: Annotated[str, doc("as the model wrote them")]
 
 
 class UserCellStartRecord(Watched, frozen=True, tag="user_cell_start"):
-    """the user runs a cell"""
+    """the user started a cell"""
 
     code: str
 
 
 class UserOutputRecord(Watched, frozen=True, tag="user_cell_output"):
-    """the user's cell prints something"""
+    """a piece of output of the user's cell"""
 
     text: str
 
 
 class CellOutputRecord(Watched, frozen=True, tag="cell_output"):
-    """the tool call prints something"""
+    """a piece of output of the tool call"""
 
     call_id: str
     text: str
 
 
 class CellEndRecord(Watched, frozen=True, tag="cell_end"):
-    """the tool call has ended"""
+    """the tool call ended"""
 
     call_id: str
     tool: str
@@ -393,31 +396,31 @@ class DeltaRecord(Watched, frozen=True, tag="delta"):
 
 
 class WritingRecord(Watched, frozen=True, tag="writing"):
-    """with `--deltas`: the amount that the model has written besides text, at most five times a second"""
+    """with `--deltas`: the model writes reasoning or a call; at most five times a second"""
 
     what: Annotated[str, only_written(enum=["reasoning", "call"])]
-    characters: Whole
-    lines: Annotated[Whole, Meta(description="of a call's arguments")] = 0
-    text: Annotated[str, Meta(description="of the reasoning, since the last such record")] = ""
+    characters: Annotated[Whole, doc("that it has written so far")]
+    lines: Annotated[Whole, doc("of the arguments of the call")] = 0
+    text: Annotated[str, doc("the reasoning since the last such record")] = ""
 
 
 class QueuedRecord(Watched, frozen=True, tag="queued"):
-    """this many of its sub-agents wait for a slot"""
+    """the number of the agent's sub-agents that wait for a slot has changed"""
 
     agents: Whole
 
 
 class ThrottledRecord(Watched, frozen=True, tag="throttled"):
-    """its request waits because the provider accepts no more at once; or, if `waits` is false, the request is sent"""
+    """a request of the agent must wait, because the provider accepts no more at once; or the wait is over"""
 
-    waits: bool
+    waits: Annotated[bool, doc("false: the wait is over")]
 
 
 class DisplayRecord(Watched, frozen=True, tag="display"):
-    """a cell displays a picture or a table"""
+    """a cell displayed a picture or a table"""
 
     call_id: str
-    picture: Annotated[str, Meta(description="path")] = ""
+    picture: Annotated[str, doc("its path")] = ""
     rows: Whole = 0
     columns: Whole = 0
 
@@ -426,11 +429,11 @@ class WaitingRecord(Watched, frozen=True, tag="waiting"):
     """every 25 seconds without data from the model, during a request or a pause before a retry"""
 
     reason: str
-    left: Annotated[Seconds, Meta(description="seconds until that ends, at the latest")]
+    left: Annotated[Seconds, doc("seconds, at most, until rlm tries again or gives up")]
 
 
 class RunEndRecord(Watched, frozen=True, tag="result"):
-    """the last line: the result of the root and its whole tree"""
+    """the last line: the answer of the root, and the numbers of its whole tree"""
 
     status: Status
     stop_reason: Reason | None
