@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import tarfile
 from pathlib import Path
-from secrets import token_hex
-
-from msgspec.structs import replace
 
 from rlm.config.environment import state_folder
 from rlm.errors import SessionError
 from rlm.process import files
-from rlm.sessions import meta as metas
 from rlm.sessions.journal import whole_lines
-from rlm.sessions.recovery import adopt
+from rlm.sessions.recovery import adopt, sign_again
 from rlm.sessions.signature import Signer
 from rlm.sessions.signing_key import key_or_none
 from rlm.sessions.store import ID, meta_of
@@ -47,11 +42,5 @@ def _own(folder: Path) -> None:
     """Sign a session again: a worker signed it for this user with its own key."""
     key = key_or_none(state_folder(), make=True)
     signer = Signer(key, folder.name) if key else None
-    lines = whole_lines(folder)
-    meta = replace(meta_of(folder), run=token_hex(8))
-    handle = files.open_folder(folder)
-    try:
-        metas.write(handle, meta.vouching(len(lines), hashlib.sha256(lines).hexdigest()).wire(), signer)
-    finally:
-        os.close(handle)
+    sign_again(folder, meta_of(folder), whole_lines(folder), signer)
     adopt(folder, folder.name, signer)

@@ -26,6 +26,7 @@ from rlm.core.messages import (
 )
 from rlm.errors import SessionError
 from rlm.sessions import records
+from rlm.sessions.encoder import JOURNALLED_AS_IT_IS
 from rlm.sessions.records import Journalled, TokenCounts
 
 
@@ -98,8 +99,13 @@ def _own_content(record: records.MessageRecord) -> Any:
     return record.message["content"] if record.content is None else record.content
 
 
+_AS_IT_IS: dict[type[Journalled], type[Event]] = {record: event for event, record in JOURNALLED_AS_IT_IS.items()}
+
+
 def _decoded(record: Journalled) -> Event | None:
     """Decode a record that does not depend on earlier records."""
+    if (kind := _AS_IT_IS.get(type(record))) is not None:
+        return kind(*(getattr(record, name) for name in kind.__struct_fields__))
     match record:
         case records.RequestRecord():
             schemas = tuple(tool["function"] for tool in record.tools)
@@ -107,11 +113,16 @@ def _decoded(record: Journalled) -> Event | None:
         case records.ResultRecord():
             spent = Spent(record.turns, record.usage.usage)
             return events.Stopped(Stop(record.stop_reason), record.answer, spent, record.error)
+        case records.LimitRecord():
+            return events.LimitReached(Stop(record.stop_reason))
+        case records.RerunRecord():
+            return events.Rerun(record.call_id, record.same, record.content or "")
         case _:
-            return _decoded_of_children(record) or _decoded_trouble(record) or _decoded_of_kernel(record)
+            return _decoded_call(record)
 
 
-def _decoded_of_children(record: Journalled) -> Event | None:
+def _decoded_call(record: Journalled) -> Event | None:
+    """Decode a record of a sub-agent or of a model call."""
     match record:
         case records.AgentStartRecord():
             return events.ChildStarted(record.folder, record.prompt, record.queued, _key(record))
@@ -123,56 +134,14 @@ def _decoded_of_children(record: Journalled) -> Event | None:
         case records.ReplayedRecord():
             effects = events.Effects(record.changed, record.commands)
             return events.Replayed(_key(record), record.recorded, record.prompt, effects)
-        case _:
-            return None
-
-
-def _key(record: records.AgentStartRecord | records.ReplayedRecord | records.ModelCallRecord) -> CallKey:
-    return CallKey(record.call, record.position)
-
-
-def _decoded_trouble(record: Journalled) -> Event | None:
-    match record:
-        case records.RetryRecord():
-            return events.Retried(record.reason, record.attempt, record.wait)
-        case records.ErrorRecord():
-            return events.Failed(record.reason)
-        case records.LimitRecord():
-            return events.LimitReached(Stop(record.stop_reason))
-        case records.KernelRecord():
-            return events.KernelRestarted(record.why, record.lost)
-        case _:
-            return None
-
-
-def _decoded_of_cells(record: Journalled) -> Event | None:
-    match record:
-        case records.AnswerRecord():
-            return events.Answered(record.answer)
         case records.ModelCallRecord():
             return decode_model_call(record)
         case _:
             return None
 
 
-def _decoded_of_kernel(record: Journalled) -> Event | None:
-    match record:
-        case records.RerunRecord() | records.KernelResumedRecord():
-            return _decoded_of_resume(record)
-        case records.CheckpointRecord():
-            return events.Checkpointed(record.sha256, record.sandbox)
-        case records.SkillsRecord():
-            return events.SkillsCalled(record.python, record.shell)
-        case records.UserCellRecord():
-            return events.UserCellRan(record.code, record.content, record.ok, record.told)
-        case _:
-            return _decoded_of_cells(record)
-
-
-def _decoded_of_resume(record: records.RerunRecord | records.KernelResumedRecord) -> Event:
-    if isinstance(record, records.RerunRecord):
-        return events.Rerun(record.call_id, record.same, record.content or "")
-    return events.KernelResumed(record.gone, record.restored, record.rerun, record.differing)
+def _key(record: records.AgentStartRecord | records.ReplayedRecord | records.ModelCallRecord) -> CallKey:
+    return CallKey(record.call, record.position)
 
 
 def decode(journal: Iterable[Journalled]) -> Iterator[Event]:

@@ -60,11 +60,14 @@ class RecordEncoder:
     def encode(self, event: Event) -> Record | None:
         """Return the record of `event`; None for an event that is not recorded."""
         kind = type(event)
-        if kind in _JOURNALLED_AS_IT_IS:
-            return _JOURNALLED_AS_IT_IS[kind](*self._next(), *astuple(event))
+        if kind in JOURNALLED_AS_IT_IS:
+            return JOURNALLED_AS_IT_IS[kind](*self._next(), *astuple(event))
         if kind in _WATCHED_AS_IT_IS:
-            return _WATCHED_AS_IT_IS[kind](self._now(), *astuple(event))
-        return self._record_of(event)
+            return _WATCHED_AS_IT_IS[kind](self.now(), *astuple(event))
+        record = self._record_of(event)
+        if isinstance(record, records.MessageRecord):
+            self._ids.append(record.id)
+        return record
 
     def resumed(self, pid: int, forked_from: str = "") -> records.ResumeRecord:
         return records.ResumeRecord(*self._next(), pid, forked_from)
@@ -77,13 +80,10 @@ class RecordEncoder:
     def _next(self) -> tuple[int, float]:
         """Return the id and the time of a record that is journalled now."""
         self._next_id += 1
-        return self._next_id - 1, self._now()
+        return self._next_id - 1, self.now()
 
-    def _next_message(self) -> tuple[int, float]:
-        self._ids.append(self._next_id)
-        return self._next()
-
-    def _now(self) -> float:
+    def now(self) -> float:
+        """Return the time of a record: seconds since 1970."""
         return round(self._clock(), 3)
 
     def _since(self, started: float | None) -> float | None:
@@ -102,7 +102,7 @@ class RecordEncoder:
         kind = _kind(message) if isinstance(message, User) else ""
         own, joined = _joined(message)
         return records.MessageRecord(
-            *self._next_message(), message.wire(), kind=kind, content=own, joined=joined, anew=said.anew
+            *self._next(), message.wire(), kind=kind, content=own, joined=joined, anew=said.anew
         )
 
     @_record_of.register(events.Replied)
@@ -110,7 +110,7 @@ class RecordEncoder:
         started, self._asked = self._asked, None
         reply = replied.reply
         return records.MessageRecord(
-            *self._next_message(),
+            *self._next(),
             reply.message.wire(),
             usage=TokenCounts.of(reply.usage),
             finish_reason=reply.finish,
@@ -128,7 +128,7 @@ class RecordEncoder:
         started = self._call[1] if self._call and self._call[0] == result.call else None
         own, joined = _joined(result)
         return records.MessageRecord(
-            *self._next_message(),
+            *self._next(),
             result.wire(),
             tool=result.call.name,
             ok=result.ok,
@@ -255,24 +255,24 @@ class RecordEncoder:
     def _(self, started: events.CallStarted) -> Record:
         call = started.call
         self._call = (call, self._timer())
-        return records.CellStartRecord(self._now(), call.id, call.name, call.arguments)
+        return records.CellStartRecord(self.now(), call.id, call.name, call.arguments)
 
     @_record_of.register(events.CallEnded)
     def _(self, ended: events.CallEnded) -> Record:
         started, self._call = self._call, None
         call, duration = ended.result.call, self._since(started[1] if started else None)
-        return records.CellEndRecord(self._now(), call.id, call.name, ended.result.ok, duration)
+        return records.CellEndRecord(self.now(), call.id, call.name, ended.result.ok, duration)
 
     @_record_of.register(events.OutputReceived)
     def _(self, received: events.OutputReceived) -> Record:
-        return records.CellOutputRecord(self._now(), self.running_call, received.text)
+        return records.CellOutputRecord(self.now(), self.running_call, received.text)
 
     @_record_of.register(events.Displayed)
     def _(self, shown: events.Displayed) -> Record:
-        return records.DisplayRecord(self._now(), self.running_call, shown.picture, shown.rows, shown.columns)
+        return records.DisplayRecord(self.now(), self.running_call, shown.picture, shown.rows, shown.columns)
 
 
-_JOURNALLED_AS_IT_IS: dict[type[Event], Callable[..., Record]] = {
+JOURNALLED_AS_IT_IS: dict[type[Event], type[Journalled]] = {
     events.Answered: records.AnswerRecord,
     events.Retried: records.RetryRecord,
     events.Failed: records.ErrorRecord,

@@ -247,10 +247,12 @@ class Journal:
             os.close(self._file)
             raise
         self._size = os.fstat(self._file).st_size
-        self._synced = self._size
+        self.synced_size = self._size
+        """The number of bytes that are on disk."""
+        self.synced_digest = ""
+        """The SHA-256 of these bytes in hex; empty if the journal is not signed."""
         self._broken = ""
         self._signer: RecordSigner | None = None
-        self._synced_digest = ""
 
     def __enter__(self) -> Self:
         return self
@@ -274,19 +276,14 @@ class Journal:
             os.fdatasync(self._file)
         except OSError as error:
             raise refused("The journal cannot be repaired", error) from None
-        self._size = self._synced = size
+        self._size = self.synced_size = size
 
     def sign(self, signer: Signer, run: str) -> None:
         """Sign all later records, as records of this run."""
         with open(self._file, "rb", closefd=False) as stream:
             stream.seek(0)
             self._signer = RecordSigner(signer, run, hashlib.file_digest(stream, "sha256"))
-        self._synced_digest = self._signer.digest
-
-    @property
-    def synced(self) -> tuple[int, str]:
-        """The number of bytes on disk, and their digest in hex; the digest is empty if the journal is not signed."""
-        return self._synced, self._synced_digest
+        self.synced_digest = self._signer.digest
 
     def append(self, record: Journalled) -> None:
         """Write a record.
@@ -315,15 +312,15 @@ class Journal:
         """
         if self._broken:
             raise SessionError(self._broken)
-        if self._synced == self._size:
+        if self.synced_size == self._size:
             return
         try:
             os.fdatasync(self._file)
         except OSError as error:
             self._give_up(error)
-        self._synced = self._size
+        self.synced_size = self._size
         if self._signer is not None:
-            self._synced_digest = self._signer.digest
+            self.synced_digest = self._signer.digest
 
     def _give_up(self, error: OSError) -> NoReturn:
         """Refuse later records. After a failed sync the state on disk is unknown, and a second try proves nothing."""

@@ -93,10 +93,6 @@ class Meta(Struct, frozen=True, tag_field="format", tag=FORMAT):
         pid = os.getpid()
         return replace(self, pid=pid, pid_start=process_start(pid), run=token_hex(8))
 
-    def vouching(self, journal_bytes: int, journal_sha256: str) -> Self:
-        """Return the meta for the journal as it is now."""
-        return replace(self, journal_bytes=journal_bytes, journal_sha256=journal_sha256)
-
 
 _DECODER = msgspec.json.Decoder(Meta)
 

@@ -125,15 +125,25 @@ def adopt(folder: Path, parent: str, signer: Signer | None) -> None:
         SessionError: their meta.json cannot be written.
     """
     for name in child_names(folder):
-        inner = signer and signer.child(name)
-        adopt(folder / name, name.removeprefix("sub-"), inner)
+        id, inner = name.removeprefix("sub-"), signer and signer.child(name)
+        adopt(folder / name, id, inner)
         try:
             meta, lines = meta_of(folder / name), whole_lines(folder / name)
         except SessionError:
             continue  # it was killed before it began
-        meta = replace(meta, parent=parent, session_id=name.removeprefix("sub-"), run=token_hex(8))
-        with files.opened_folder(folder / name) as handle:
-            metas.write(handle, meta.vouching(len(lines), hashlib.sha256(lines).hexdigest()).wire(), inner)
+        sign_again(folder / name, replace(meta, parent=parent, session_id=id), lines, inner)
+
+
+def sign_again(folder: Path, meta: Meta, lines: bytes, signer: Signer | None) -> None:
+    """Write `meta` to a folder, with a signature that is valid for the `lines` of its journal.
+
+    Raises:
+        SessionError: meta.json cannot be written.
+    """
+    digest = hashlib.sha256(lines).hexdigest()
+    meta = replace(meta, run=token_hex(8), journal_bytes=len(lines), journal_sha256=digest)
+    with files.opened_folder(folder) as handle:
+        metas.write(handle, meta.wire(), signer)
 
 
 def fork(folder: Path, sessions: int) -> str:

@@ -276,7 +276,7 @@ class Session:
     @property
     def meta(self) -> Meta:
         """The content of meta.json, up to the newest record."""
-        return self._metrics.updated(replace(self._meta, updated_time=self._now()), self._below)
+        return self._metrics.updated(replace(self._meta, updated_time=self._encoder.now()), self._below)
 
     @property
     def tree_usage(self) -> Usage:
@@ -308,41 +308,47 @@ class Session:
             self._journal.sync()
 
     def _take(self, record: Record) -> None:
+        """Journal a record, unless it is only for the observer, and pass it on to the observer."""
         record = record.redacted(self._common.redactor)
         if isinstance(record, Journalled):
-            self._keep(record)
-        if self._parent or not isinstance(record, ResultRecord):
-            self._notify(record)  # the root's last record has the result of the whole tree, with the exit code
-
-    def _keep(self, record: Journalled) -> None:
-        assert self._journal is not None, "the session is finished"
-        self._metrics.add(record)  # first: if the disk fails, meta.json may still record the end
-        self._journal.append(record)
-        if isinstance(record, ModelCallRecord):
-            return  # a cell may cause thousands
-        if isinstance(record, ResumeRecord) or getattr(record, "usage", None) is not None:
-            self._write_meta()  # other records can wait until the next reply
-
-    def _notify(self, record: Record) -> None:
-        if self._common.watch is not None:
+            assert self._journal is not None, "the session is finished"
+            self._metrics.add(record)  # first: if the disk fails, meta.json may still record the end
+            self._journal.append(record)
+            # not for each call of `rlm.llm`: a cell may cause thousands, and the next reply is soon enough
+            spends = getattr(record, "usage", None) is not None and not isinstance(record, ModelCallRecord)
+            if spends or isinstance(record, ResumeRecord):
+                self._write_meta()
+        # not the last record of the root: `result` replaces it, with the numbers of the whole tree and the exit code
+        if self._common.watch is not None and (self._parent or not isinstance(record, ResultRecord)):
             self._common.watch(replace(record, agent=self.agent_path))
 
     def _write_meta(self) -> None:
-        if self._journal is not None:
-            self._meta = self._meta.vouching(*self._journal.synced)
+        if (journal := self._journal) is not None:
+            synced, digest = journal.synced_size, journal.synced_digest
+            self._meta = replace(self._meta, journal_bytes=synced, journal_sha256=digest)
         metas.write(self._handle, self._common.redactor.value(self.meta.wire()), self._signer)
 
     def _introduce(self) -> None:
-        meta, where = self._meta, str(self.folder)
-        turns = self._metrics.turns
-        self._notify(SessionRecord(self._now(), self.id, where, meta.model, meta.cwd, meta.version, self.notes, turns))
-
-    def _now(self) -> float:
-        return round(self._common.clock(), 3)
+        """Pass the first record of `--json` to the observer."""
+        if self._common.watch is not None:
+            meta = self._meta
+            record = SessionRecord(
+                self._encoder.now(),
+                self.id,
+                str(self.folder),
+                meta.model,
+                meta.cwd,
+                meta.version,
+                self.notes,
+                self._metrics.turns,
+                agent=self.agent_path,
+            )
+            self._common.watch(record)
 
     def result(self) -> RunEndRecord:
         """Return the last line of `--json`, without the exit code."""
-        return run_end(self._metrics, self._tree(), self._now(), session_id=self.id, session_dir=str(self.folder))
+        now, folder = self._encoder.now(), str(self.folder)
+        return run_end(self._metrics, self._tree(), now, session_id=self.id, session_dir=folder)
 
     def _tree(self) -> SubtreeMetrics:
         return self._metrics.subtree(self.agent_path, self._meta.depth, self._below)
