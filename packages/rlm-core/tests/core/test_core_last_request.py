@@ -166,6 +166,13 @@ async def test_a_reply_that_comes_after_the_deadline_may_be_the_answer() -> None
     assert (await agent.run(SYSTEM, TASK)).stop is Stop.DONE
 
 
+async def test_a_task_that_begins_after_the_deadline_sends_no_request() -> None:
+    model = ScriptedModel()
+    agent, _ = open_agent(model, asks_at=ALL, deadline=lambda: 0.0)
+    result = await agent.run(SYSTEM, TASK)
+    assert (result.stop, result.answer, model.seen) == (Stop.TIMEOUT, "", [])
+
+
 class Once:
     """A deadline that is in the future at the first call, and has passed at every later one."""
 
