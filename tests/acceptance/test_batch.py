@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rlm_testkit.cli import Rlm, python
+from rlm_testkit.git import git
 from rlm_testkit.scripted import Answer, Request, Scripted, call, error, text
 from rlm_testkit.tmux import Terminal
 from rlm_testkit.waiting import until
@@ -30,11 +30,6 @@ def results(folder: Path) -> dict[tuple[Any, int], Json]:
     found = {(line["id"], line["rollout"]): line for line in lines}
     assert len(found) == len(lines)
     return found
-
-
-def git(folder: Path, *words: str) -> str:
-    command = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b", *words]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 LOOK = """

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from rlm_testkit import law
-from rlm_testkit.cli import COMMAND, Done, Rlm, Session
+from rlm_testkit.cli import COMMAND, Rlm
 from rlm_testkit.leftovers import nothing_left
 from rlm_testkit.scripted import Answer, Request, Scripted, call, hang, text
-from rlm_testkit.tmux import Terminal
+from rlm_testkit.tmux import Terminal, terminals
 from rlm_testkit.waiting import until
 
 Make = Callable[[Scripted], Rlm]
@@ -30,18 +30,16 @@ UNMARKED = b"\x1b[?2004l"
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Open]:
     """A function that opens a terminal with `rlm WORDS`, and waits for the prompt."""
-    opened: list[Terminal] = []
+    with terminals(tmp_path) as open_terminal:
 
-    def open_(rlm: Rlm, *words: str, sign: str = "›", size: tuple[int, int] = (110, 40), **env: str) -> Terminal:
-        # tmux sets TERM itself
-        command = ["env", f"TERM={env.pop('TERM', 'screen-256color')}", str(COMMAND), *map(shlex.quote, words)]
-        opened.append(Terminal(tmp_path / f"tmux{len(opened)}", size, command, rlm.cwd, rlm.env(**env)))
-        opened[-1].see(sign)
-        return opened[-1]
+        def open_(rlm: Rlm, *words: str, sign: str = "›", size: tuple[int, int] = (110, 40), **env: str) -> Terminal:
+            # tmux sets TERM itself
+            command = ["env", f"TERM={env.pop('TERM', 'screen-256color')}", str(COMMAND), *map(shlex.quote, words)]
+            terminal = open_terminal(command, size, rlm.cwd, rlm.env(**env))
+            terminal.see(sign)
+            return terminal
 
-    yield open_
-    for each in opened:
-        each.close()
+        yield open_
 
 
 def say(screen: Terminal, line: str, *seen: str) -> list[str]:
@@ -54,10 +52,6 @@ def say(screen: Terminal, line: str, *seen: str) -> list[str]:
 def task(request: Request) -> str:
     """The newest text of the user."""
     return request.last.rpartition("\n\n")[2]
-
-
-def only_session(command: Rlm) -> Session:
-    return Done(0, "", "", command.cwd).session
 
 
 def test_a_notebook_that_the_user_and_the_agent_share(rlm: Make, terminal: Open) -> None:
@@ -131,7 +125,7 @@ def test_a_notebook_that_the_user_and_the_agent_share(rlm: Make, terminal: Open)
         assert "data.csv" not in str(server.requests[-1].messages)
         screen.press("C-d")
         seen = screen.see("over 0")
-    session = only_session(command)
+    session = command.session
     assert f"rlm resume {session.meta['session_id'][:4]}" in seen[-2]
     law.check(session, server)
     assert "done" == session.meta["status"]
@@ -218,7 +212,7 @@ def test_while_the_agent_works(rlm: Make, terminal: Open, tmp_path: Path) -> Non
         screen.press("C-d")
         screen.see("over 0")
         until(lambda: written.read_bytes().count(UNMARKED) == 1, written.read_bytes)
-    session = only_session(command)
+    session = command.session
     law.check(session, server, failed=1)
     nothing_left(command, besides=("tmux: server", "sh", "bash", "dash", "cat"))
 
@@ -270,7 +264,7 @@ def test_confirm_faults_pastes_and_a_session_that_is_resumed(rlm: Make, terminal
         say(screen, "/model another", "model: another")
         say(screen, "/budget many", "error: /budget N: limit of new tokens")
         say(screen, "/budget 2M", "new tokens of the tree", "2,000,000")
-        session = only_session(command)
+        session = command.session
         kept = session.meta["settings"]
         assert ("another", "2000000") == (kept["model"], kept["max_total_tokens"]), "a resumed run needs it"
         os.kill(session.meta["pid"], signal.SIGKILL)
@@ -329,11 +323,11 @@ def test_a_terminal_that_is_closed_ends_the_prompt_in_order(rlm: Make, tmp_path:
         screen.see("›")
         say(screen, "go", "more")
         screen.close()
-        until(lambda: only_session(rlm_command).meta["status"] == "cancelled", lambda: only_session(rlm_command).meta)
+        until(lambda: rlm_command.session.meta["status"] == "cancelled", lambda: rlm_command.session.meta)
         until(said.read_text)
         nothing_left(rlm_command)
     resume, *more = said.read_text().splitlines()
-    assert resume == f"rlm resume {only_session(rlm_command).meta['session_id'][:4]}"
+    assert resume == f"rlm resume {rlm_command.session.meta['session_id'][:4]}"
     assert more in ([], ["rlm: stdout cannot be written: Input/output error."]), "the output had no reader"
 
 
@@ -353,7 +347,7 @@ def test_a_jupyter_client_works_on_the_kernel_of_a_running_session(rlm: Make, te
         say(screen, ">x", "[output since the last cell]", "42", "41")
         screen.press("C-d")
         screen.see("over 0")
-    ended = command("attach", only_session(command).meta["session_id"])
+    ended = command("attach", command.session.meta["session_id"])
     assert (1, True) == (ended.code, "is not running: it is cancelled" in ended.err or "it is done" in ended.err)
 
 

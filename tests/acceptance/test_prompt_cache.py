@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from itertools import pairwise, takewhile
+from itertools import pairwise
 from pathlib import Path
 
 from rlm_testkit.cli import Rlm, Session
+from rlm_testkit.fakes import common_beginning
 from rlm_testkit.scripted import Answer, Request, Scripted, call, calls, error, in_order, reset, text
 
 Make = Callable[[Scripted], Rlm]
@@ -61,11 +62,6 @@ def answered(server: Scripted, session: Session, depth: int) -> list[Request]:
     return [by_messages[each] for each in wanted]
 
 
-def beginning(*texts: str) -> str:
-    """Return the common beginning of these texts."""
-    return "".join(each[0] for each in takewhile(lambda each: len(set(each)) == 1, zip(*texts, strict=False)))
-
-
 def test_requests_only_grow_and_the_agents_of_a_run_begin_alike(rlm: Make) -> None:
     root = in_order(*FEATURES)
 
@@ -91,7 +87,7 @@ def test_requests_only_grow_and_the_agents_of_a_run_begin_alike(rlm: Make) -> No
     prompts = [asked[0].messages[0]["content"]]
     prompts += [child.messages[0]["content"] for child in session.children]
     assert 4 == len(set(prompts)), "the contexts differ"
-    assert beginning(*prompts).rstrip().endswith("Be brief.")
+    assert common_beginning(*prompts).rstrip().endswith("Be brief.")
     assert 1 == len({json.dumps(request.body["tools"]) for request in server.requests})
 
 

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import psutil
 import pytest
 from rlm_testkit.breakouts import BREAKOUTS, Breakout
 from rlm_testkit.cli import Done, Rlm
+from rlm_testkit.git import git
 from rlm_testkit.scripted import Answer, Request, Scripted, always, by_turn, call, hang, text
 
 SECRET = "sk-secret-0123456789abcdef"
@@ -37,18 +37,10 @@ def sandboxed(rlm: Make) -> Make:
         command = replace(
             bare, environment={**bare.environment, "RLM_SANDBOX": "bwrap", "RLM_API_KEY": SECRET, **LIMITS}
         )
-        git(command, "init", "--quiet")
+        git(command.cwd, "init", "--quiet", env=command.env())
         return command
 
     return make
-
-
-def git(command: Rlm, *words: str) -> str:
-    identity = ("-c", "user.name=it", "-c", "user.email=it@example.com")
-    done = subprocess.run(
-        ["git", *identity, *words], cwd=command.cwd, env=command.env(), capture_output=True, check=True
-    )
-    return done.stdout.decode()
 
 
 def run_cells(make: Make, cells: list[str], *flags: str, **env: str) -> tuple[Done, list[str]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from rlm_testkit import law
-from rlm_testkit.cli import COMMAND, Done, Json, Rlm, Session
+from rlm_testkit.cli import COMMAND, Done, Json, Rlm
 from rlm_testkit.leftovers import nothing_left, processes, scratch
 from rlm_testkit.scripted import Answer, Request, Scripted, call, calls, error, text
 
@@ -221,7 +221,7 @@ def test_a_killed_command_leaves_no_kernel_no_child_and_no_folder(rlm: Make, tem
         process.kill()
         process.communicate(timeout=60)
     nothing_left(command, temporary)
-    for session in (only(command), *only(command).children):
+    for session in (command.session, *command.session.children):
         assert "running" == session.meta["status"]
         assert all(line for line in (session.folder / "messages.jsonl").read_text().splitlines())
 
@@ -235,10 +235,6 @@ def test_a_killed_command_leaves_no_command_of_bash(rlm: Make, temporary: Path) 
         process.kill()
         process.communicate(timeout=60)
     nothing_left(rlm_command, temporary)
-
-
-def only(command: Rlm) -> Session:
-    return Done(0, "", "", command.cwd).session
 
 
 # ---- after any other end

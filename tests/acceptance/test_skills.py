@@ -168,7 +168,7 @@ def test_a_run_that_is_killed_has_counted(rlm: Make) -> None:
         finally:
             process.kill()
             process.communicate()
-    (session,) = Done(-9, "", "", command.cwd).sessions
+    session = command.session
     reported = [(record["python"], record["shell"]) for record in session.records if record["type"] == "skills"]
     assert [({"say": 1}, {"say": 1})] * 2 == reported
     assert (1, 1) == (counts(session)["skill_calls_python"], counts(session)["skill_calls_shell"]), (

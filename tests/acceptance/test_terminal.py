@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from rlm_testkit import law
-from rlm_testkit.cli import COMMAND, Done, Rlm
+from rlm_testkit.cli import COMMAND, Rlm
 from rlm_testkit.leftovers import nothing_left
 from rlm_testkit.scripted import Answer, Request, Scripted, call, calls, text
-from rlm_testkit.tmux import Terminal
+from rlm_testkit.tmux import Terminal, terminals
 
 Make = Callable[[Scripted], Rlm]
 Open = Callable[..., Terminal]
@@ -21,16 +21,13 @@ Open = Callable[..., Terminal]
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Open]:
     """A function that opens a terminal with `rlm WORDS`."""
-    opened: list[Terminal] = []
+    with terminals(tmp_path) as open_terminal:
 
-    def open_(rlm: Rlm, *words: str, **env: str) -> Terminal:
-        command = [shlex.quote(word) for word in (str(COMMAND), *words)]
-        opened.append(Terminal(tmp_path / "tmux", (200, 30), command, rlm.cwd, rlm.env(**env)))
-        return opened[-1]
+        def open_(rlm: Rlm, *words: str, **env: str) -> Terminal:
+            command = [shlex.quote(word) for word in (str(COMMAND), *words)]
+            return open_terminal(command, (200, 30), rlm.cwd, rlm.env(**env))
 
-    yield open_
-    for each in opened:
-        each.close()
+        yield open_
 
 
 def test_a_run_as_its_user_sees_it(rlm: Make, terminal: Open) -> None:
@@ -41,7 +38,7 @@ def test_a_run_as_its_user_sees_it(rlm: Make, terminal: Open) -> None:
     ) as server:
         command = rlm(server)
         seen = terminal(command, "what is it?").see("over 0")
-    session = Done(0, "", "", command.cwd).session
+    session = command.session
     law.check(session, server)
     id = session.meta["session_id"]
     assert seen[0].startswith(f"rlm · scripted · sandbox off · ipython, summarize · session {id} ·")
@@ -86,7 +83,7 @@ def test_the_live_tree_shows_what_runs_and_ctrl_c_ends_it(rlm: Make, terminal: O
         seen = screen.see("over 130")
         screen.press("typed")
         screen.see("typed")
-    session = Done(130, "", "", command.cwd).session
+    session = command.session
     law.check(session, server)
     nothing_left_but_the_terminal(command)
     assert seen[-2].startswith("interrupted · 3 turns · 3 agents")

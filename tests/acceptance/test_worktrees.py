@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from rlm_testkit.cli import Rlm
+from rlm_testkit.git import git
 from rlm_testkit.scripted import Answer, Request, Scripted, call, text
 
 Make = Callable[[Scripted], Rlm]
@@ -42,11 +41,6 @@ def script(request: Request) -> Answer:
     if request.turn:
         return text(f"did {request.task}")
     return call("ipython", code=DEEPER.get(request.task, CHILD) if request.depth else ROOT)
-
-
-def git(folder: Path, *words: str) -> None:
-    identity = ("-c", "user.name=a", "-c", "user.email=a@b")
-    subprocess.run(["git", *identity, *words], cwd=folder, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize("sandbox", ["off", "bwrap"])

@@ -19,24 +19,12 @@ import pytest
 from rlm.broker.client import ask
 from rlm.broker.protocol import LINE, RunRequest
 from rlm.broker.server import AGENT_READING, HOST_CALLS, Broker, HostCapacity
-from rlm.core.budget import Stop
-from rlm.core.messages import Usage
 from rlm.core.task import RunResult
 from rlm.errors import AgentError
-from rlm_testkit.fakes import Runs
+from rlm_testkit.fakes import RESULT, Runs, path_and_token, return_result
 from rlm_testkit.waiting import TIMEOUT
 
-RESULT = RunResult("done", Stop.DONE, Usage(5, 4, 3, 2), 1, Path("/somewhere"))
 MEGABYTE = 1 << 20
-
-
-async def answers(_: RunRequest) -> RunResult:
-    return RESULT
-
-
-def split(broker: Broker) -> tuple[str, str]:
-    path, _, token = broker.address.rpartition(":")
-    return path, token
 
 
 @pytest.fixture(autouse=True)
@@ -131,7 +119,7 @@ async def test_what_is_no_request_is_answered_with_one_line(tmp_path: Path) -> N
         return RESULT
 
     async with Broker(tmp_path, Runs(works)) as broker:
-        path, token = split(broker)
+        path, token = path_and_token(broker)
         for name, line in BAD.items():
             reason = one_line(await sent(path, asked(line) + b"\n"))
             assert len(reason) < 5_000, name
@@ -142,10 +130,10 @@ async def test_what_is_no_request_is_answered_with_one_line(tmp_path: Path) -> N
 
 async def test_a_request_that_is_parsed_costs_no_more_than_its_length(tmp_path: Path) -> None:
     """json.loads needs 64 bytes for each `[],`: the host must not build objects of many times the size of the request."""
-    async with Broker(tmp_path, Runs(answers)) as broker:
+    async with Broker(tmp_path, Runs(return_result)) as broker:
         before = peak()
         for line in (BAD["millions of lists"], BAD["millions of texts"], BAD["millions of names"]):
-            one_line(await sent(split(broker)[0], asked(line) + b"\n"))
+            one_line(await sent(path_and_token(broker)[0], asked(line) + b"\n"))
         assert peak() - before < 150 * MEGABYTE
 
 
@@ -162,7 +150,7 @@ async def test_a_long_task_arrives_and_a_longer_one_is_refused_before_it_is_sent
 
     long = 'é\\"' * (LINE // 12)
     async with Broker(tmp_path, Runs(works)) as broker:
-        path, token = split(broker)
+        path, token = path_and_token(broker)
         assert RESULT == await ask(path, RunRequest(token, long))
         with pytest.raises(AgentError, match="pass data as `context`"):
             await ask(path, RunRequest(token, "x" * LINE))
@@ -205,12 +193,12 @@ async def test_many_connections_that_send_without_end_cost_little_and_stop_nobod
     folders = [tmp_path / name for name in ("hostile", "other")]
     for folder in folders:
         folder.mkdir()
-    async with asyncio.timeout(TIMEOUT), Broker(folders[0], Runs(answers), host) as hostile:
+    async with asyncio.timeout(TIMEOUT), Broker(folders[0], Runs(return_result), host) as hostile:
         before = psutil.Process().memory_info().rss
-        with flood(split(hostile)[0], 60, b"x" * MEGABYTE) as ends:
+        with flood(path_and_token(hostile)[0], 60, b"x" * MEGABYTE) as ends:
             assert len(ends) == 60
-            async with Broker(folders[1], Runs(answers), host) as other:
-                path, token = split(other)
+            async with Broker(folders[1], Runs(return_result), host) as other:
+                path, token = path_and_token(other)
                 for _ in range(20):
                     assert RESULT == await ask(path, RunRequest(token, "y" * 200_000))
             closed = await asyncio.get_running_loop().run_in_executor(None, _read_all, ends[:AGENT_READING])
@@ -228,8 +216,8 @@ def _read_all(ends: list[socket.socket]) -> list[bytes]:
 
 
 async def test_connections_that_say_nothing_or_too_little_are_closed(tmp_path: Path) -> None:
-    async with asyncio.timeout(TIMEOUT), Broker(tmp_path, Runs(answers)) as broker:
-        path, token = split(broker)
+    async with asyncio.timeout(TIMEOUT), Broker(tmp_path, Runs(return_result)) as broker:
+        path, token = path_and_token(broker)
         silent, begun = [await asyncio.open_unix_connection(path) for _ in range(2)]
         begun[1].write(b'{"token": "')
         long = await asyncio.open_unix_connection(path)
@@ -248,10 +236,10 @@ async def test_twenty_thousand_connections_take_few_descriptors_and_nobody_s_tur
     (tmp_path / "other").mkdir()
     async with (
         asyncio.timeout(TIMEOUT),
-        Broker(tmp_path, Runs(answers), host) as broker,
-        Broker(tmp_path / "other", Runs(answers), host) as other,
+        Broker(tmp_path, Runs(return_result), host) as broker,
+        Broker(tmp_path / "other", Runs(return_result), host) as other,
     ):
-        path, _ = split(broker)
+        path, _ = path_and_token(broker)
         stop = threading.Event()
         most = 0
 
@@ -270,7 +258,7 @@ async def test_twenty_thousand_connections_take_few_descriptors_and_nobody_s_tur
 
         hammering = asyncio.get_running_loop().run_in_executor(None, hammer)
         for _ in range(200):
-            assert RESULT == await ask(split(other)[0], RunRequest(split(other)[1], "task"))
+            assert RESULT == await ask(path_and_token(other)[0], RunRequest(path_and_token(other)[1], "task"))
             most = max(most, psutil.Process().num_fds())
         stop.set()
         assert await hammering > 0
@@ -290,7 +278,7 @@ async def test_calls_beyond_what_the_host_takes_are_refused_with_a_line(tmp_path
         return RESULT
 
     async with asyncio.timeout(TIMEOUT), Broker(tmp_path, Runs(works), host) as broker:
-        path, token = split(broker)
+        path, token = path_and_token(broker)
         calls = [asyncio.create_task(ask(path, RunRequest(token, "task"))) for _ in range(3)]
         while running < 3:
             await asyncio.sleep(0.01)
@@ -316,7 +304,7 @@ async def test_whatever_the_host_fails_with_is_one_line(tmp_path: Path, error: E
         raise error
 
     async with Broker(tmp_path, Runs(fails)) as broker:
-        path, token = split(broker)
+        path, token = path_and_token(broker)
         with pytest.raises(AgentError, match=type(error).__name__):
             await ask(path, RunRequest(token, "task"))
 
@@ -327,7 +315,7 @@ async def test_something_in_the_place_of_the_socket_is_reported_at_once(
 ) -> None:
     plant(tmp_path / "rlm.sock")
     with pytest.raises(AgentError, match=r"rlm\.sock, cannot be created: Address already in use"):
-        async with Broker(tmp_path, Runs(answers)):
+        async with Broker(tmp_path, Runs(return_result)):
             pass
 
 
@@ -335,8 +323,8 @@ async def test_something_in_the_place_of_the_socket_is_reported_at_once(
 async def test_something_that_a_cell_puts_there_later_is_reported_to_the_cell_and_stops_nobody(
     tmp_path: Path, plant: Callable[[Path], object]
 ) -> None:
-    async with Broker(tmp_path, Runs(answers)) as broker:
-        path, token = split(broker)
+    async with Broker(tmp_path, Runs(return_result)) as broker:
+        path, token = path_and_token(broker)
         Path(path).unlink()
         plant(Path(path))
         with pytest.raises(AgentError, match="does not answer"):

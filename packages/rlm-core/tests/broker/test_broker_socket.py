@@ -26,17 +26,10 @@ from rlm.broker.protocol import (
 from rlm.broker.server import Broker
 from rlm.config.settings import Config
 from rlm.core.budget import Stop
-from rlm.core.messages import Usage
 from rlm.core.task import RunResult
 from rlm.errors import AgentError, ConfigError
-from rlm_testkit.fakes import Runs
+from rlm_testkit.fakes import RESULT, Runs, path_and_token, return_result
 from rlm_testkit.waiting import TIMEOUT
-
-RESULT = RunResult("done", Stop.DONE, Usage(5, 4, 3, 2), 1, Path("/somewhere"))
-
-
-async def answers(_: RunRequest) -> RunResult:
-    return RESULT
 
 
 class EndlessWork:
@@ -54,37 +47,32 @@ class EndlessWork:
         return RESULT
 
 
-def split(broker: Broker) -> tuple[str, str]:
-    path, _, token = broker.address.rpartition(":")
-    return path, token
-
-
 async def test_what_the_host_answers_is_what_the_cell_gets(tmp_path: Path) -> None:
-    async with Broker(tmp_path, Runs(answers)) as broker:
-        path, token = split(broker)
+    async with Broker(tmp_path, Runs(return_result)) as broker:
+        path, token = path_and_token(broker)
         assert RESULT == await ask(path, RunRequest(token, "task"))
     assert [] == list(tmp_path.iterdir()), "the socket is removed with the broker"
 
 
 async def test_more_calls_at_once_than_the_system_lets_wait_are_all_answered(tmp_path: Path) -> None:
-    async with Broker(tmp_path, Runs(answers)) as broker:
-        path, token = split(broker)
+    async with Broker(tmp_path, Runs(return_result)) as broker:
+        path, token = path_and_token(broker)
         calls = (ask(path, RunRequest(token, f"task {number}")) for number in range(400))
         assert [RESULT] * 400 == await asyncio.gather(*calls)
 
 
 async def test_a_wrong_token_is_refused(tmp_path: Path) -> None:
-    async with Broker(tmp_path, Runs(answers)) as broker:
+    async with Broker(tmp_path, Runs(return_result)) as broker:
         with pytest.raises(AgentError, match="token"):
-            await ask(split(broker)[0], RunRequest("guessed", "task"))
+            await ask(path_and_token(broker)[0], RunRequest("guessed", "task"))
 
 
 @pytest.mark.parametrize(
     "line", [b"\n", b"null\n", b"42\n", b"[]\n", b'"x"\n', b"{\n", b'{"options": 3}\n', b"\xff\xfe\n", b""]
 )
 async def test_garbage_is_answered_with_an_error_and_the_host_goes_on(tmp_path: Path, line: bytes) -> None:
-    async with Broker(tmp_path, Runs(answers)) as broker:
-        path, token = split(broker)
+    async with Broker(tmp_path, Runs(return_result)) as broker:
+        path, token = path_and_token(broker)
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(line)
         writer.write_eof()
@@ -99,8 +87,8 @@ def test_a_cell_may_set_what_is_its_childs_alone() -> None:
 
 @pytest.mark.parametrize("name", sorted({*Config.settings(), "depth", "token", ""} - set(OPTIONS)))
 async def test_any_other_option_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
-    async with Broker(tmp_path, Runs(answers)) as broker:
-        path, token = split(broker)
+    async with Broker(tmp_path, Runs(return_result)) as broker:
+        path, token = path_and_token(broker)
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(RunRequest(token, "task", {"model": "m", name: "9"}).line())
         reply = json.loads(await reader.readline())
@@ -187,7 +175,7 @@ async def test_a_run_is_cancelled_by_what_follows_on_its_connection_and_that_is_
 ) -> None:
     work = EndlessWork()
     async with asyncio.timeout(TIMEOUT), Broker(tmp_path, Runs(work)) as broker:
-        path, token = split(broker)
+        path, token = path_and_token(broker)
         reader, writer = await asyncio.open_unix_connection(path)
         line = RunRequest(token, "task").line()
         if at_once:
@@ -204,8 +192,8 @@ async def test_a_run_is_cancelled_by_what_follows_on_its_connection_and_that_is_
 
 
 async def test_cancel_alone_is_refused(tmp_path: Path) -> None:
-    async with asyncio.timeout(TIMEOUT), Broker(tmp_path, Runs(answers)) as broker:
-        reader, writer = await asyncio.open_unix_connection(split(broker)[0])
+    async with asyncio.timeout(TIMEOUT), Broker(tmp_path, Runs(return_result)) as broker:
+        reader, writer = await asyncio.open_unix_connection(path_and_token(broker)[0])
         writer.write(CancelRequest().line())
         assert "`cancel` without a run" in json.loads(await reader.readline())["reason"]
         writer.close()
@@ -218,7 +206,7 @@ async def test_what_the_host_raises_is_the_reason_and_its_stop(tmp_path: Path) -
         raise ConfigError("not allowed")
 
     async with Broker(tmp_path, Runs(refuses)) as broker:
-        path, token = split(broker)
+        path, token = path_and_token(broker)
         with pytest.raises(AgentError, match="too deep") as refused:
             await ask(path, RunRequest(token, "deep"))
         assert Stop.DEPTH_LIMIT == refused.value.stop
@@ -229,7 +217,7 @@ async def test_what_the_host_raises_is_the_reason_and_its_stop(tmp_path: Path) -
 async def test_cancelling_the_call_cancels_the_child(tmp_path: Path) -> None:
     work = EndlessWork()
     async with asyncio.timeout(TIMEOUT), Broker(tmp_path, Runs(work)) as broker:
-        path, token = split(broker)
+        path, token = path_and_token(broker)
         call = asyncio.create_task(ask(path, RunRequest(token, "task")))
         await work.began.wait()
         call.cancel()
@@ -239,7 +227,7 @@ async def test_cancelling_the_call_cancels_the_child(tmp_path: Path) -> None:
 async def test_closing_the_connection_cancels_the_child(tmp_path: Path) -> None:
     work = EndlessWork()
     async with asyncio.timeout(TIMEOUT), Broker(tmp_path, Runs(work)) as broker:
-        path, token = split(broker)
+        path, token = path_and_token(broker)
         _, writer = await asyncio.open_unix_connection(path)
         writer.write(RunRequest(token, "task").line())
         await work.began.wait()
@@ -257,7 +245,7 @@ async def test_leaving_the_broker_cancels_what_still_runs_and_reports_it_to_the_
 
     async with asyncio.timeout(TIMEOUT):
         async with Broker(tmp_path, Runs(works)) as broker:
-            path, token = split(broker)
+            path, token = path_and_token(broker)
             call = asyncio.create_task(ask(path, RunRequest(token, "task")))
             await began.wait()
         with pytest.raises(AgentError, match="host"):
@@ -301,7 +289,7 @@ async def test_a_child_that_its_cell_gave_up_is_not_cancelled_again_while_it_end
 
     async with asyncio.timeout(TIMEOUT):
         async with Broker(tmp_path, Runs(work)) as broker:
-            path, token = split(broker)
+            path, token = path_and_token(broker)
             call = asyncio.create_task(ask(path, RunRequest(token, "task")))
             await began.wait()
             call.cancel()
@@ -312,8 +300,8 @@ async def test_a_child_that_its_cell_gave_up_is_not_cancelled_again_while_it_end
 
 async def test_how_far_a_call_is_comes_before_its_result_and_never_waits_for_the_cell(tmp_path: Path) -> None:
     heard: list[float] = []
-    async with Broker(tmp_path, Runs(answers)) as broker:
-        path, token = split(broker)
+    async with Broker(tmp_path, Runs(return_result)) as broker:
+        path, token = path_and_token(broker)
         request = CallRequest(token, "server", "tool", json.dumps({"numbers": list(range(1000))}))
         result = await call_tool(path, request, lambda done, total, message: heard.append(done))
     assert ({"numbers": list(range(1000))}, 9_999) == (result, heard[-1]), "of the other messages, only the newest"
@@ -324,7 +312,7 @@ async def test_how_far_a_call_is_comes_before_its_result_and_never_waits_for_the
     "arguments", ["", "[]", "null", "[" * 9_000, '{"a": NaN}', '{"a": 1, "a": 2}', f"[{'[],' * (1 << 20)}]"]
 )
 async def test_arguments_of_a_tool_that_are_no_object_are_refused(tmp_path: Path, arguments: str) -> None:
-    async with Broker(tmp_path, Runs(answers)) as broker:
-        path, token = split(broker)
+    async with Broker(tmp_path, Runs(return_result)) as broker:
+        path, token = path_and_token(broker)
         with pytest.raises(AgentError):
             await call_tool(path, CallRequest(token, "server", "tool", arguments), lambda *_: None)

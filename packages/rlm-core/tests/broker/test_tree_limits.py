@@ -11,7 +11,7 @@ from rlm.broker.limits import AgentLimits, Slot, TreeLimits
 from rlm.core.budget import Spent, Stop, TurnLimit
 from rlm.core.messages import Usage
 from rlm.errors import AgentError
-from rlm_testkit.waiting import TIMEOUT
+from rlm_testkit.waiting import TIMEOUT, run_ready_tasks
 
 
 def tree_limits(
@@ -138,17 +138,12 @@ async def works(slot: AbstractAsyncContextManager[Slot], seen: list[str], name: 
         seen.append(name)
 
 
-async def settled() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
 async def test_as_many_agents_run_at_once_as_there_are_slots() -> None:
     tree = tree_limits(working=1)
     seen: list[str] = []
     async with tree.new_slot():
         waiter = asyncio.create_task(works(tree.new_slot(), seen, "second"))
-        await settled()
+        await run_ready_tasks()
         assert [] == seen
     await waiter
     assert ["second"] == seen
@@ -160,7 +155,7 @@ async def test_an_agent_that_waits_for_a_child_releases_its_slot_and_acquires_it
     async with tree.new_slot() as parent:
         await works(parent.child(), seen, "child")
         stranger = asyncio.create_task(works(tree.new_slot(), seen, "stranger"))
-        await settled()
+        await run_ready_tasks()
         assert ["child"] == seen, "the parent has its slot again"
     await stranger
 
@@ -183,7 +178,7 @@ async def test_cancelling_an_agent_that_waits_for_a_slot_loses_no_slot() -> None
         holding.cancel()
         await asyncio.gather(holding, return_exceptions=True)
         waiter = asyncio.create_task(works(tree.new_slot(), [], "never"))
-        await settled()
+        await run_ready_tasks()
         waiter.cancel()
         await asyncio.gather(waiter, return_exceptions=True)
     async with asyncio.timeout(TIMEOUT), tree.new_slot():
@@ -197,7 +192,7 @@ async def test_nested_work_comes_before_new_siblings() -> None:
     async def nesting(parent: Slot) -> None:
         async with parent.child() as own:
             order.append("child")
-            await settled()  # by now the siblings are in the queue
+            await run_ready_tasks()  # by now the siblings are in the queue
             await asyncio.gather(works(own.child(), order, "below"), works(own.child(), order, "below"))
             order.append("child again")
 
@@ -228,9 +223,9 @@ async def test_a_child_that_waits_is_not_started_when_its_parent_or_one_above_is
     async with asyncio.timeout(TIMEOUT):
         slot = tree.new_slot()
         cancelled = asyncio.create_task(parent(slot))
-        await settled()
+        await run_ready_tasks()
         children = [asyncio.create_task(each) for each in (below(slot), works(slot.child(), seen, "queued"))]
-        await settled()
+        await run_ready_tasks()
         cancelled.cancel()
         go_on.set()
         ended = await asyncio.gather(*children, return_exceptions=True)
@@ -255,7 +250,7 @@ async def test_an_agent_that_survived_a_cancellation_has_children_again() -> Non
             await works(slot.child(), seen, "child")
 
     asking = asyncio.create_task(prompt())
-    await settled()
+    await run_ready_tasks()
     asking.cancel()
     await asking
     assert ["child"] == seen

@@ -19,7 +19,7 @@ import pytest
 from rlm.config.readers import ColorChoice
 from rlm.core.messages import Usage
 from rlm.present.live import open_screen
-from rlm_testkit.tmux import Terminal
+from rlm_testkit.tmux import Terminal, terminals
 from rlm_testkit.waiting import TIMEOUT, until
 
 # Plays a run in steps. Each step waits for a file that the test creates, so no test depends on timing.
@@ -108,21 +108,14 @@ Open = Callable[..., Terminal]
 def open_terminal(tmp_path: Path) -> Iterator[Open]:
     if shutil.which("tmux") is None:
         pytest.skip("tmux is not installed: nobody can look at the live tree")
-    opened: list[Terminal] = []
-
-    def open_(command: list[str], size: tuple[int, int] = (80, 24)) -> Terminal:
-        opened.append(Terminal(tmp_path / "tmux", size, command))
-        return opened[-1]
-
-    yield open_
-    for terminal in opened:
-        terminal.close()
+    with terminals(tmp_path) as open_terminal:
+        yield open_terminal
 
 
 def test_the_live_tree_grows_and_goes_and_leaves_its_lines(
     open_terminal: Open, play: list[str], tmp_path: Path
 ) -> None:
-    terminal = open_terminal(play)
+    terminal = open_terminal(play, (80, 24))
     seen = terminal.see("Let me look at the files", "writing")
     assert len(seen) == 3
     go(tmp_path, "cell")
@@ -167,7 +160,7 @@ def test_a_terminal_that_changes_its_width_keeps_one_tree(open_terminal: Open, p
 
 def test_ctrl_c_leaves_a_clean_terminal(open_terminal: Open, play: list[str], tmp_path: Path) -> None:
     go(tmp_path, "cell", "children")
-    terminal = open_terminal(play)
+    terminal = open_terminal(play, (80, 24))
     terminal.see("waiting for 3 agents")
     terminal.press("C-c")
     seen = terminal.see("over 130", "KeyboardInterrupt")

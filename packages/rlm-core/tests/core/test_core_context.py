@@ -12,15 +12,10 @@ from rlm.core.history import Summary
 from rlm.core.messages import Assistant, Forget, Kind, Message, Outcome, Reply, ToolResult, User
 from rlm.errors import ContextTooLong, ModelError, ModelUnavailable
 from rlm.text.clip import clip
-from rlm_testkit.fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, says
+from rlm_testkit.fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, says, turn
 
 TOO_LONG = ContextTooLong("413")
 LONG_TASK = User("x" * 10_000)  # compared with it, the messages of a turn are negligible
-
-
-def turn(name: str, prompt: int = 100) -> Reply:
-    """A turn that calls the tool once."""
-    return says(name, call(code=name), prompt=prompt)
 
 
 def texts(messages: tuple[Message, ...]) -> list[str]:

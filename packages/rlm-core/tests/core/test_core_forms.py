@@ -28,16 +28,12 @@ from rlm.core.messages import (
 from rlm.core.ports import ToolChoice
 from rlm.core.state import replay
 from rlm.errors import MessagesRefused, ModelError, ModelUnavailable
-from rlm_testkit.fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, raw_call, says
+from rlm_testkit.fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, raw_call, says, turn
 
 
 def roles(messages: Sequence[Message]) -> str:
     """Return the roles that a chat template sees: s, u, a and t for system, user, assistant and tool."""
     return "".join(message.wire()["role"][0] for message in messages)
-
-
-def turn(name: str, prompt: int = 100) -> Reply:
-    return says(name, call(code=name), prompt=prompt)
 
 
 class Picky(ScriptedModel):

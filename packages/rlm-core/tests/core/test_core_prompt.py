@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product, takewhile
+from itertools import product
 
 import pytest
 from rlm.core.prompt import Facts, schema_prompt, shared_prompt, system_prompt
+from rlm_testkit.fakes import common_beginning
 
 ALL = Facts(
     cwd="/home/somebody/a/project/of/some/depth",
@@ -48,22 +49,17 @@ def test_what_the_surroundings_add_comes_last_and_in_order() -> None:
     assert text.endswith("SKILLS\n\nPROJECT\n\nAPPEND")
 
 
-def beginning(*texts: str) -> str:
-    """Return the common beginning of these texts."""
-    return "".join(each[0] for each in takewhile(lambda each: len(set(each)) == 1, zip(*texts, strict=False)))
-
-
 def test_agents_of_one_run_begin_alike_and_differ_at_the_end_alone() -> None:
     root = replace(ALL, skills="SKILLS", project="PROJECT", append="APPEND", recursion=True, context="")
     child = replace(root, recursion=False, context="int, 3")
-    shared = beginning(system_prompt(root), system_prompt(child))
+    shared = common_beginning(system_prompt(root), system_prompt(child))
     assert shared.rstrip().endswith("APPEND")
     assert schema_prompt("{}") in system_prompt(replace(child, schema="{}"))
     assert shared_prompt(root) == shared_prompt(replace(child, schema="{}")) == shared.rstrip()
     sibling = system_prompt(replace(child, context="int, 4"))
-    assert len(beginning(system_prompt(child), sibling)) > len(sibling) - 50
+    assert len(common_beginning(system_prompt(child), sibling)) > len(sibling) - 50
     elsewhere = system_prompt(replace(child, cwd="/elsewhere", python=""))
-    assert "without a tool call ends the run" in beginning(system_prompt(child), elsewhere)
+    assert "without a tool call ends the run" in common_beginning(system_prompt(child), elsewhere)
 
 
 def test_it_says_in_what_world_the_model_acts() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from rlm.core.slots import Slots
+from rlm_testkit.waiting import run_ready_tasks
 
 
 async def take(slots: Slots, rank: int, served: list[int]) -> None:
@@ -12,20 +13,15 @@ async def take(slots: Slots, rank: int, served: list[int]) -> None:
     served.append(rank)
 
 
-async def settled() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
 async def test_the_lowest_rank_is_served_first_and_who_gave_up_never() -> None:
     slots, served = Slots(1), list[int]()
     await slots.acquire((0, 0))
     waiting = [asyncio.create_task(take(slots, rank, served)) for rank in (3, 1, 2, 0)]
-    await settled()
+    await run_ready_tasks()
     waiting[1].cancel()
     for expected in ([0], [0, 2], [0, 2, 3]):
         slots.release()
-        await settled()
+        await run_ready_tasks()
         assert expected == served
     assert waiting[1].cancelled()
     slots.release()
@@ -35,14 +31,14 @@ async def test_the_lowest_rank_is_served_first_and_who_gave_up_never() -> None:
 async def test_more_slots_are_given_out_at_once_and_fewer_as_they_come_back() -> None:
     slots, served = Slots(0), list[int]()
     waiting = [asyncio.create_task(take(slots, rank, served)) for rank in range(4)]
-    await settled()
+    await run_ready_tasks()
     slots.resize(3)
-    await settled()
+    await run_ready_tasks()
     assert [0, 1, 2] == served
     slots.resize(1)
     slots.release()
     slots.release()
-    await settled()
+    await run_ready_tasks()
     assert [0, 1, 2] == served, "one is still taken, and the limit is one"
     slots.release()
     await asyncio.gather(*waiting)
@@ -53,7 +49,7 @@ async def test_a_slot_granted_to_a_cancelled_agent_goes_to_the_next() -> None:
     slots, served = Slots(1), list[int]()
     await slots.acquire((0, 0))
     first, second = (asyncio.create_task(take(slots, rank, served)) for rank in (1, 2))
-    await settled()
+    await run_ready_tasks()
     slots.release()
     first.cancel()
     await second

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -11,6 +11,7 @@ from rlm.core.events import Event, OutputReceived
 from rlm.core.ports import Execution
 from rlm.kernel import JupyterKernel
 from rlm_testkit.kernel_bench import Bench, OpenKernel
+from rlm_testkit.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -50,11 +51,6 @@ class Person:
         cell.cancel()
         await asyncio.wait({cell})
         return self.heard
-
-
-async def eventually(true: Callable[[], bool]) -> None:
-    while not true():
-        await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ import pytest
 from rlm.core.ports import Execution
 from rlm_testkit.kernel_bench import Bench, OpenKernel
 from rlm_testkit.kernel_faults import FRESH, KERNEL_FAULTS, KernelFault
+from rlm_testkit.leftovers import is_alive
 from rlm_testkit.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -62,19 +63,12 @@ def as_reported(reads: str) -> re.Pattern[str]:
 def living() -> set[int]:
     """Live processes that descend from this process. The zygote is left out, because there is always one."""
     below = psutil.Process().children(recursive=True)
-    return {process.pid for process in below if is_alive(process) and not is_zygote(process)}
+    return {process.pid for process in below if is_alive(process.pid) and not is_zygote(process)}
 
 
 def is_zygote(process: psutil.Process) -> bool:
     """A zygote's kernels are forks, and have the same name."""
     try:
         return process.ppid() == os.getpid() and "rlm.inside.zygote" in process.cmdline()
-    except psutil.NoSuchProcess:
-        return False
-
-
-def is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

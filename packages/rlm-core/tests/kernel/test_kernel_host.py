@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 from rlm_testkit import kernel_host
+from rlm_testkit.leftovers import started_with
 from rlm_testkit.waiting import until
 
 
@@ -38,15 +39,8 @@ class Host:
 
     def below(self) -> list[psutil.Process]:
         """Its zygote, and the live processes that its kernels started, including detached ones."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                mine = process.environ().get("HOST_TEST") == str(self.folder) and process.pid != self.process.pid
-                if mine and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+        started = started_with("HOST_TEST", str(self.folder))
+        return [process for process in started if process.pid != self.process.pid]
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-import zlib
 from pathlib import Path
 
 import pytest
 from rlm_testkit.kernel_bench import Bench, OpenKernel
+from rlm_testkit.png import png
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -168,19 +168,13 @@ async def test_pieces_are_reported_while_the_cell_runs(open_kernel: OpenKernel) 
         assert (await cell).text == bench.printed == "early\nend\n"
 
 
-def png(width: int, height: int) -> bytes:
-    """A valid picture of noise, which cannot be compressed."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
-
-    rows = b"".join(b"\0" + bytes((x * y) % 251 for x in range(width * 3)) for y in range(height))
-    header = width.to_bytes(4) + height.to_bytes(4) + bytes([8, 2, 0, 0, 0])
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+def noise(width: int, height: int) -> bytes:
+    """A picture that cannot be compressed."""
+    return png(width, (b"\0" + bytes((x * y) % 251 for x in range(width * 3)) for y in range(height)))
 
 
 async def test_a_picture_is_saved_and_its_path_reported(open_kernel: OpenKernel) -> None:
-    picture = png(8, 8)
+    picture = noise(8, 8)
     code = f"""
 from IPython.display import Image, SVG, display
 display(Image(__import__('base64').b64decode({base64.b64encode(picture).decode()!r})))

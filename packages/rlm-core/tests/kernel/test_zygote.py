@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,26 +16,10 @@ import pytest
 from rlm.errors import KernelError
 from rlm.kernel import JupyterKernel, KernelServer, KernelSpec
 from rlm_testkit.kernel_bench import OpenKernel, open_sandbox
+from rlm_testkit.leftovers import is_alive, started_with
+from rlm_testkit.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """The suite's time limit ends it."""
-    while not condition():
-        await asyncio.sleep(0.01)
-
-
-def started_with(name: str, value: str) -> list[psutil.Process]:
-    """Live processes that were started with this variable in their environment."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(name) == value and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
 
 
 def named(process: psutil.Process) -> str:
@@ -44,13 +27,6 @@ def named(process: psutil.Process) -> str:
     with contextlib.suppress(psutil.Error):
         return str(process.name())
     return ""
-
-
-def alive(pid: int) -> bool:
-    """Whether the process exists and is not a zombie."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 async def test_kernels_are_separate(open_kernel: OpenKernel, tmp_path: Path) -> None:
@@ -107,10 +83,10 @@ async def test_leaving_a_kernel_kills_all_that_it_started(open_kernel: OpenKerne
         await bench.run("!setsid sh -c 'setsid sleep 63 & exec setsid sleep 63' &")
         await bench.run("subprocess.Popen(['sh', '-c', 'nohup setsid sleep 63 >/dev/null 2>&1 &'])")
         await bench.run("if os.fork() == 0:\n    if os.fork() == 0: __import__('time').sleep(63)\n    os._exit(0)")
-        await until(lambda: [named(process) for process in started_with("LEAK", mark)].count("sleep") == 5)
+        await eventually(lambda: [named(process) for process in started_with("LEAK", mark)].count("sleep") == 5)
         kernel = int(await bench.run("os.getpid()"))
     assert not started_with("LEAK", mark)
-    assert not alive(kernel)
+    assert not is_alive(kernel)
 
 
 async def test_leaving_a_kernel_removes_its_files(open_kernel: OpenKernel) -> None:
@@ -131,7 +107,7 @@ async def test_no_zombie_is_left(open_kernel: OpenKernel) -> None:
         for _ in range(3):
             await bench.run("import os; os._exit(1)")
         await bench.run("!(setsid sleep 0.01 &)")
-        await until(lambda: len(zygote.children()) == 1)
+        await eventually(lambda: len(zygote.children()) == 1)
 
 
 async def test_thirty_two_at_once(open_kernel: OpenKernel) -> None:
@@ -151,7 +127,7 @@ async def test_descriptors_do_not_grow(open_kernel: OpenKernel) -> None:
     before = psutil.Process().num_fds()
     for _ in range(20):
         await one()
-    await until(lambda: psutil.Process().num_fds() <= before)  # zmq closes its sockets with a delay
+    await eventually(lambda: psutil.Process().num_fds() <= before)  # zmq closes its sockets with a delay
 
 
 async def test_a_killed_zygote_takes_its_kernels_along_and_is_replaced(spec: KernelSpec, tmp_path: Path) -> None:
@@ -162,7 +138,7 @@ async def test_a_killed_zygote_takes_its_kernels_along_and_is_replaced(spec: Ker
         await kernel.execute("precious = 1; import os, subprocess; p = subprocess.Popen(['setsid', 'sleep', '64'])", 30)
         *others, victim = eval((await kernel.execute("p.pid, os.getpid(), os.getppid()", 30)).text)
         os.kill(victim, signal.SIGKILL)
-        await until(lambda: not alive(victim) and not any(map(alive, others)))
+        await eventually(lambda: not is_alive(victim) and not any(map(is_alive, others)))
         assert "False\n" == await after_its_death(kernel, "'precious' in globals()")
 
 
@@ -183,11 +159,11 @@ async def test_a_sandbox_that_is_ending_is_not_entered(spec: KernelSpec) -> None
         handle = await sandbox.handle()
         first = psutil.Process(int(handle.partition("-")[0]))
         outside = await asyncio.create_subprocess_exec(*await sandbox.command(spec.cwd, "sleep", "1000"))
-        await until(lambda: "sleep" in map(named, psutil.Process(outside.pid).children()))
+        await eventually(lambda: "sleep" in map(named, psutil.Process(outside.pid).children()))
         outside.send_signal(signal.SIGSTOP)
         first.children()[0].kill()
-        await until(lambda: not Path(f"/proc/{first.pid}/ns/mnt").exists())
-        assert alive(first.pid)
+        await eventually(lambda: not Path(f"/proc/{first.pid}/ns/mnt").exists())
+        assert is_alive(first.pid)
         opening = asyncio.ensure_future(sandbox.handle())
         await asyncio.sleep(0.1)
         outside.send_signal(signal.SIGCONT)
@@ -211,7 +187,7 @@ async def test_a_killed_zygote_takes_a_kernel_in_a_sandbox_along_and_leaves_the_
             below = victim.children(recursive=True)
             assert 2 == len(below), "the kernel, and its stand-in outside"
             victim.kill()
-            await until(lambda: not any(alive(process.pid) for process in below))
+            await eventually(lambda: not any(is_alive(process.pid) for process in below))
             assert "42\n" == await after_its_death(kernel, "6 * 7")
         assert handle == await sandbox.handle()
 
@@ -270,8 +246,8 @@ async def test_closing_the_zygote_kills_what_got_away_from_its_kernel(spec: Kern
                 f"!env -i /usr/bin/setsid /bin/sh -c '{away}' & until [ -e away ]; do sleep 0.01; done", 30
             )
         pids = [int(pid) for pid in (spec.cwd / "pids").read_text().split()]
-        assert [True, True] == [alive(pid) for pid in pids]
-    assert [False, False] == [alive(pid) for pid in pids]
+        assert [True, True] == [is_alive(pid) for pid in pids]
+    assert [False, False] == [is_alive(pid) for pid in pids]
 
 
 async def test_a_kernel_runs_as_a_plain_process_too(open_kernel: OpenKernel) -> None:

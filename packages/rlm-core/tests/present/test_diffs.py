@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 from difflib import unified_diff
 from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rlm.present.diffs import DiffLine, diff_lines, diff_sign, has_diff
+from rlm_testkit.git import git
 
 LINES = st.lists(st.sampled_from(["a", "b", "", "-- c", "++ d", "@@ -1 +1 @@", "\\ e", "diff --git x y"]), max_size=8)
-
-
-def git(folder: Path, *words: str) -> str:
-    ours = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "core.pager=cat", "-c", "diff.renames=true"]
-    return subprocess.run(["git", "-C", str(folder), *ours, *words], check=True, capture_output=True, text=True).stdout
 
 
 def test_what_git_writes_is_counted_as_git_counts(tmp_path: Path) -> None:
@@ -38,8 +33,11 @@ def test_what_git_writes_is_counted_as_git_counts(tmp_path: Path) -> None:
     (tmp_path / "run.sh").chmod(0o755)
     (tmp_path / "new.py").write_text("n = 1\n")
     git(tmp_path, "add", "-A")
-    text = git(tmp_path, "diff", "--cached")
-    numbers = [line.split("\t") for line in git(tmp_path, "diff", "--cached", "--numstat").splitlines()]
+    text = git(tmp_path, "-c", "diff.renames=true", "diff", "--cached")
+    numbers = [
+        line.split("\t")
+        for line in git(tmp_path, "-c", "diff.renames=true", "diff", "--cached", "--numstat").splitlines()
+    ]
     added, removed = (sum(int(row[side]) for row in numbers if row[side] != "-") for side in (0, 1))
     assert len(numbers) == 6
     assert diff_sign(f"$ git diff\n{text}- a list\n+ and its end\n") == f"diff: 6 files +{added} −{removed}"

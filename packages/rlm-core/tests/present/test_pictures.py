@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import re
-import struct
-import zlib
 from pathlib import Path
 
 import pytest
 from rlm.config.environment import PictureProtocol, picture_protocol
 from rlm.present.live.pictures import draw
 from rlm.present.live.sixel import sixels
+from rlm_testkit.png import png
 from rlm_testkit.sample import PICTURE
 
 KITTY, ITERM2 = PictureProtocol.KITTY, PictureProtocol.ITERM2
@@ -65,13 +64,9 @@ def test_what_is_no_picture_any_more_is_not_shown(tmp_path: Path) -> None:
         assert draw(str(tmp_path / name), KITTY, 80) == ""
 
 
-def png(kind: int, channels: int, filters: list[int], rows: list[bytes]) -> bytes:
+def picture(kind: int, channels: int, filters: list[int], rows: list[bytes]) -> bytes:
     """A PNG with 8 bits per sample; each row has its own filter."""
-
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-    before, data = bytes(len(rows[0])), b""
+    before, data = bytes(len(rows[0])), list[bytes]()
     for kind_of_filter, row in zip(filters, rows, strict=True):
         coded = bytearray()
         for at, value in enumerate(row):
@@ -80,9 +75,9 @@ def png(kind: int, channels: int, filters: list[int], rows: list[bytes]) -> byte
             guess = left + up - corner
             near = min((abs(guess - each), order, each) for order, each in enumerate((left, up, corner)))[2]
             coded.append((value - (0, left, up, (left + up) // 2, near)[kind_of_filter]) & 255)
-        before, data = row, data + bytes([kind_of_filter]) + coded
-    head = struct.pack(">IIBBBBB", len(rows[0]) // channels, len(rows), 8, kind, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+        data.append(bytes([kind_of_filter, *coded]))
+        before = row
+    return png(len(rows[0]) // channels, data, kind)
 
 
 def seen(coded: str) -> list[list[tuple[int, ...]]]:
@@ -115,12 +110,19 @@ def test_sixels_show_the_colours_of_the_picture(kind: int, channels: int) -> Non
         )
         for row in range(8)
     ]
-    shown = seen(sixels(png(kind, channels, [0, 1, 2, 3, 4, 4, 3, 1], values)))
+    shown = seen(sixels(picture(kind, channels, [0, 1, 2, 3, 4, 4, 3, 1], values)))
     expected = [[(37 * (row + column) % 6 * 20,) * 3 for column in range(9)] for row in range(8)]
     assert shown == expected
 
 
 def test_what_is_not_decoded_is_no_picture() -> None:
-    whole = png(2, 3, [0], [b"abcdef"])
-    for broken in (whole[:20], whole[:40], whole[:-20], png(3, 1, [0], [b"a"]), b"", whole.replace(b"IDAT", b"IDAX")):
+    whole = picture(2, 3, [0], [b"abcdef"])
+    for broken in (
+        whole[:20],
+        whole[:40],
+        whole[:-20],
+        picture(3, 1, [0], [b"a"]),
+        b"",
+        whole.replace(b"IDAT", b"IDAX"),
+    ):
         assert sixels(broken) in ("", sixels(whole))

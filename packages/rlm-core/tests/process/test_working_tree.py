@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import time
@@ -10,16 +9,11 @@ from pathlib import Path
 
 import pytest
 from rlm.process.working_tree import WorkingTree
+from rlm_testkit.git import git
 
 FOUND = shutil.which("git")
 GIT = Path(FOUND or "/nowhere")
 pytestmark = pytest.mark.skipif(FOUND is None, reason="there is no git")
-
-
-def git(folder: Path, *words: str) -> None:
-    own = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "PATH": os.environ["PATH"]}
-    identity = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "protocol.file.allow=always")
-    subprocess.run([GIT, *identity, *words], cwd=folder, env=own, check=True, capture_output=True)
 
 
 @pytest.fixture

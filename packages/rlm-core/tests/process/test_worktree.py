@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from rlm.process import worktree
 from rlm.process.worktree import MakePatch, MakeWorktree
+from rlm_testkit.git import git
 
 GIT = shutil.which("git") or ""
 pytestmark = pytest.mark.skipif(not GIT, reason="there is no git")
-IDENTITY = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
-
-
-def git(folder: Path, *words: str, stdin: bytes = b"") -> str:
-    done = subprocess.run([GIT, *IDENTITY, *words], cwd=folder, input=stdin, check=True, capture_output=True)
-    return done.stdout.decode(errors="surrogateescape")
 
 
 @pytest.fixture
@@ -146,16 +140,7 @@ def test_repositories_of_all_sorts(repository: Path, tmp_path: Path) -> None:
     assert (copied(empty, tmp_path / "p1") / "f").read_text() == "f\n"
     git(repository, "worktree", "add", "-q", str(tmp_path / "linked"))
     assert (copied(tmp_path / "linked", tmp_path / "p2") / "a.txt").read_text() == "one\n"
-    git(
-        repository,
-        "-c",
-        "protocol.file.allow=always",
-        "submodule",
-        "--quiet",
-        "add",
-        str(tmp_path / "linked"),
-        "module",
-    )
+    git(repository, "submodule", "--quiet", "add", str(tmp_path / "linked"), "module")
     git(repository, "commit", "-qm", "a submodule")
     git(repository, "update-index", "--split-index")
     tree = copied(repository, tmp_path / "p3")

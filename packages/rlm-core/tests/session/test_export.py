@@ -27,7 +27,7 @@ from rlm.present.show import show_tree
 from rlm.sessions import Session
 from rlm.sessions.store import SessionTree, read_tree
 from rlm.text.styled import Canvas
-from rlm_testkit.journals import cell, conversations, ending, opening, reply, turn
+from rlm_testkit.journals import cell, conversations, ending, opening, record_all, reply, turn
 from rlm_testkit.sample import QUEUED, hostile_sample, sample
 
 
@@ -38,14 +38,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> SessionTree:
 
 def kept(cwd: Path, *events: Event) -> SessionTree:
     with Session.create(Path("home"), model="test-model", cwd=cwd, prompt="the task") as session:
-        for event in events:
-            session.record(event)
+        record_all(session, *events)
     return read_tree(session.folder)
-
-
-def play(session: Session, *events: Event) -> None:
-    for event in events:
-        session.record(event)
 
 
 def exported(tree: SessionTree, format: Format, *options: Arguments) -> str:
@@ -129,7 +123,7 @@ def test_a_notebook_of_a_run_with_a_context_and_sub_agents_runs(tmp_path: Path) 
         tmp_path / "home", model="m", cwd=tmp_path, prompt="t", settings={"context": "data.txt"}
     ) as session:
         response = reply("", cell(USES))
-        play(session, *opening("t"), Replied(response))
+        record_all(session, *opening("t"), Replied(response))
         ends = (
             ("good", Stop.DONE, "one 'answer'", ""),
             ("good", Stop.DONE, "two", ""),
@@ -137,9 +131,9 @@ def test_a_notebook_of_a_run_with_a_context_and_sub_agents_runs(tmp_path: Path) 
         )
         for task, stop, answer, error in ends:
             with session.child(task) as child:
-                play(session, ChildStarted(child.folder.name, task))
-                play(child, *opening(task), Stopped(stop, answer, Spent(1), error))
-        play(session, ToolReturned(ToolResult(response.message.calls[0], "")), *ending("42"))
+                record_all(session, ChildStarted(child.folder.name, task))
+                record_all(child, *opening(task), Stopped(stop, answer, Spent(1), error))
+        record_all(session, ToolReturned(ToolResult(response.message.calls[0], "")), *ending("42"))
     file = tmp_path / "again.ipynb"
     tree = read_tree(session.folder)
     file.write_text(exported(tree, Format.IPYNB))
@@ -159,7 +153,7 @@ def test_a_table_keeps_its_html_in_a_notebook(tmp_path: Path) -> None:
         for name, text in (("cell-1-table.json", bundle), ("cell-1-table-2.json", "{}"), ("x-table.json", "[[[")):
             (session.outputs / name).write_text(text)
         runs = [(cell("x"), f"before\n{table}\nafter\n{table}"), (cell("y"), f"not {table}"), (cell("z"), table)]
-        play(session, *opening("t"), *turn("", *runs), *ending("42"))
+        record_all(session, *opening("t"), *turn("", *runs), *ending("42"))
     notebook = nbformat.reads(exported(read_tree(session.folder), Format.IPYNB), as_version=4)
     nbformat.validate(notebook)
     outputs = [[each.get("text") or each.data for each in c.outputs] for c in notebook.cells if c.cell_type == "code"]
@@ -180,7 +174,7 @@ def test_a_table_is_generated_again_in_the_page(tmp_path: Path) -> None:
         for number, (text, shown) in enumerate((("   a\n0  1", html), ("no table", "<p>none</p>"))):
             bundle = json.dumps({"text/plain": text, "text/html": shown})
             (session.outputs / f"cell-{number}-table.json").write_text(bundle)
-        play(
+        record_all(
             session,
             *opening("t"),
             *turn("", (cell("x"), "before\n   a\n0  1\nafter"), (cell("y"), "no table")),
@@ -216,8 +210,8 @@ def test_an_edit_is_a_diff_and_a_resumed_run_shows_all_its_answers(tmp_path: Pat
     change = {"path": "a.py", "old_str": "x = 1\ny = 2\n", "new_str": "x = 1\ny = 3\n"}
     call = {"id": "c", "type": "function", "function": {"name": "edit", "arguments": json.dumps(change)}}
     with Session.create(tmp_path / "home", model="m", cwd=tmp_path, prompt="t") as session:
-        play(session, *opening("t"), *turn("", (call, "changed")), *ending("the first answer"))
-        play(session, Said(User("more")), *ending("the second answer"))
+        record_all(session, *opening("t"), *turn("", (call, "changed")), *ending("the first answer"))
+        record_all(session, Said(User("more")), *ending("the second answer"))
     tree = read_tree(session.folder)
     page, notebook = exported(tree, Format.HTML), exported(tree, Format.IPYNB)
     assert '<span class="gd">-y = 2</span>' in page

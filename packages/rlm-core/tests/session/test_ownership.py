@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rlm.core.events import ChildStarted, Replied, Said
@@ -21,7 +20,7 @@ from rlm.sessions.lines import line_of, read_line
 from rlm.sessions.ownership import doubt
 from rlm.sessions.signing_key import SigningKey, open_key
 from rlm.sessions.store import list_sessions
-from rlm_testkit.journals import KEY, cell, ending, opening, reply, turn
+from rlm_testkit.journals import KEY, cell, ending, opening, record_all, reply, turn
 
 ANOTHER = SigningKey(b"the key of another user, 32 bytes")
 
@@ -30,22 +29,17 @@ def new(cwd: Path, key: SigningKey | None = KEY, **settings: str) -> Session:
     return Session.create(Path(".rlm"), model="m", cwd=cwd, prompt="the task", settings=settings, key=key)
 
 
-def play(session: Session, *events: Any) -> None:
-    for event in events:
-        session.record(event)
-
-
 def finished(cwd: Path, key: SigningKey | None = KEY, task: str = "task", **settings: str) -> Path:
     """A session with a sub-agent, which has a sub-agent itself."""
     with new(cwd, key, **settings) as session:
-        play(session, *opening(task), *turn("", (cell("a = 1"), "")))
+        record_all(session, *opening(task), *turn("", (cell("a = 1"), "")))
         with session.child("part") as child:
-            play(session, ChildStarted(child.folder.name, "part"))
-            play(child, *opening("part"))
+            record_all(session, ChildStarted(child.folder.name, "part"))
+            record_all(child, *opening("part"))
             with child.child("of it") as grandchild:
-                play(grandchild, *opening("of it"), *ending("done"))
-            play(child, *ending("done"))
-        play(session, *ending("done", turns=2))
+                record_all(grandchild, *opening("of it"), *ending("done"))
+            record_all(child, *ending("done"))
+        record_all(session, *ending("done", turns=2))
     return session.folder
 
 
@@ -219,7 +213,7 @@ def test_an_older_meta_json_does_not_go_with_a_newer_journal(tmp_path: Path) -> 
     folder = finished(tmp_path, sandbox="off")
     older = (folder / "meta.json").read_bytes()
     with Session.resume(folder, changes=Changes(settings={"sandbox": "bwrap"}), key=KEY) as session:
-        play(session, Said(User("more")), *ending("more"))
+        record_all(session, Said(User("more")), *ending("more"))
     assert session.meta.settings == {"sandbox": "bwrap"}
     (folder / "meta.json").write_bytes(older)
     refused(folder)
@@ -241,7 +235,7 @@ def test_what_is_trusted_once_is_the_users_own_with_all_its_sub_agents(tmp_path:
     folder = finished(tmp_path, ANOTHER)
     before = content(folder)
     with Session.resume(folder, fork=fork, trust=True, key=KEY) as session:
-        play(session, Said(User("more")), *ending("more"))
+        record_all(session, Said(User("more")), *ending("more"))
     assert doubt(session.folder, KEY) == ""
     if fork:
         assert content(folder) == before
@@ -286,11 +280,11 @@ def test_each_state_between_two_writes_is_the_users_own(tmp_path: Path) -> None:
 
     session = Session.create(Path(".rlm"), model="m", cwd=tmp_path, prompt="p", key=KEY, watch=look)
     with session:
-        play(session, *opening("task"), Replied(reply("", cell("a"))))
+        record_all(session, *opening("task"), Replied(reply("", cell("a"))))
         with session.child("part") as child:
             look(None)
-            play(child, *opening("part"), *ending("done"))
-        play(session, *ending("done"))
+            record_all(child, *opening("part"), *ending("done"))
+        record_all(session, *ending("done"))
     Session.resume(session.folder, key=KEY, watch=look).finish()
     assert len(states) > 10
     assert set(states) == {""}
@@ -298,7 +292,7 @@ def test_each_state_between_two_writes_is_the_users_own(tmp_path: Path) -> None:
 
 def test_a_torn_end_is_cut_and_no_forgery(tmp_path: Path) -> None:
     session = new(tmp_path)
-    play(session, *opening("task"), Said(User("half of this")))
+    record_all(session, *opening("task"), Said(User("half of this")))
     session._close()
     file = session.folder / journal.NAME
     os.truncate(file, file.stat().st_size - 5)

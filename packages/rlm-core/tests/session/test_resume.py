@@ -11,7 +11,7 @@ import pytest
 from rlm.core.agent import Agent
 from rlm.core.budget import Spent, Stop, TurnLimit
 from rlm.core.context import Compact
-from rlm.core.events import ChildStarted, Dropped, Event, KernelRestarted, Replied, Said, Stopped
+from rlm.core.events import ChildStarted, Dropped, KernelRestarted, Replied, Said, Stopped
 from rlm.core.history import UNFINISHED, Summary
 from rlm.core.messages import Kind, ToolResult, Usage, User
 from rlm.core.state import ConversationState, replay
@@ -25,16 +25,11 @@ from rlm.sessions.records import AgentEndRecord, Journalled, ResumeRecord
 from rlm.sessions.resume import assigned, cells, kernel_note, names_gone
 from rlm.sessions.store import list_sessions, read_tree
 from rlm_testkit.fakes import ScriptedModel, says
-from rlm_testkit.journals import KEY, acceptable, cell, ending, opening, reply, turn
+from rlm_testkit.journals import KEY, acceptable, cell, ending, opening, record_all, reply, turn
 
 
 def new(cwd: Path) -> Session:
     return Session.create(Path(".rlm"), model="test-model", cwd=cwd, prompt="the task", key=KEY)
-
-
-def play(session: Session, *events: Event) -> None:
-    for event in events:
-        session.record(event)
 
 
 def kill(session: Session) -> Path:
@@ -65,7 +60,7 @@ def go_on(session: Session, *script: str) -> Agent:
 
 def test_the_conversation_goes_on_exactly(tmp_path: Path) -> None:
     with new(tmp_path) as session:
-        play(session, *opening("task"), *turn("hm", (cell("x = 1"), "")), *ending("done", turns=2))
+        record_all(session, *opening("task"), *turn("hm", (cell("x = 1"), "")), *ending("done", turns=2))
     before = replayed(session.folder)
     agent = go_on(again := Session.resume(session.folder, key=KEY), "more")
     assert again.start == before
@@ -76,14 +71,14 @@ def test_the_conversation_goes_on_exactly(tmp_path: Path) -> None:
 
 def test_numbers_go_on_and_do_not_restart_from_zero(tmp_path: Path) -> None:
     with new(tmp_path) as session:
-        play(session, *opening("task"), *turn("hm", (cell("x = 1"), "")), *ending("done", turns=2))
+        record_all(session, *opening("task"), *turn("hm", (cell("x = 1"), "")), *ending("done", turns=2))
         with session.child("part") as child:
-            play(child, *opening("part"), *ending("done"))
+            record_all(child, *opening("part"), *ending("done"))
     first = read_meta(session.folder)
     with Session.resume(session.folder, key=KEY) as again:
         assert again.start.spent.turns == 2
         assert (again.tree_usage, again.agents) == (first.tree_usage, 2)
-        play(again, Said(User("more")), Replied(reply("so")))
+        record_all(again, Said(User("more")), Replied(reply("so")))
     second = read_meta(session.folder)
     assert (second.turns, second.metrics["tree_turns"]) == (3, 4)
     assert second.tree_usage.prompt == first.tree_usage.prompt + 1_000
@@ -94,17 +89,19 @@ def test_numbers_go_on_and_do_not_restart_from_zero(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fork", [False, True])
 def test_a_session_that_is_opened_without_a_task_ended_as_before(tmp_path: Path, fork: bool) -> None:
     with new(tmp_path) as session:
-        play(session, *opening("task"), *turn("hm"), Stopped(Stop.MAX_TURNS, "the answer", Spent(1, Usage(1_000, 50))))
+        record_all(
+            session, *opening("task"), *turn("hm"), Stopped(Stop.MAX_TURNS, "the answer", Spent(1, Usage(1_000, 50)))
+        )
     first = read_meta(session.folder)
     with Session.resume(session.folder, fork=fork, key=KEY) as again:
         assert read_meta(again.folder).status == metas.RUNNING
-        play(again, Dropped((2,), "hidden"))
+        record_all(again, Dropped((2,), "hidden"))
     second = read_meta(again.folder)
     assert [(meta.status, meta.stop_reason, meta.answer_preview) for meta in (first, second)] == [
         ("limit", "max_turns", "the answer")
     ] * 2
     with Session.resume(again.folder, key=KEY) as asked:
-        play(asked, Said(User("more")))
+        record_all(asked, Said(User("more")))
     assert read_meta(asked.folder).status == "cancelled"
     kill(Session.resume(asked.folder, key=KEY))
     with Session.resume(asked.folder, key=KEY) as killed:
@@ -114,7 +111,7 @@ def test_a_session_that_is_opened_without_a_task_ended_as_before(tmp_path: Path,
 
 def test_calls_left_unanswered_get_a_truthful_result(tmp_path: Path) -> None:
     session = new(tmp_path)
-    play(session, *opening("task"), *turn("", (cell("a"), "1"), (cell("b"), "2"))[:4])
+    record_all(session, *opening("task"), *turn("", (cell("a"), "1"), (cell("b"), "2"))[:4])
     again = Session.resume(kill(session), key=KEY)
     results = [message for message in again.start.history.messages if isinstance(message, ToolResult)]
     assert [(result.content, result.ok) for result in results] == [("1", True), (UNFINISHED, False)]
@@ -124,8 +121,8 @@ def test_calls_left_unanswered_get_a_truthful_result(tmp_path: Path) -> None:
 
 def test_a_compaction_that_was_cut_off_is_taken_back(tmp_path: Path) -> None:
     session = new(tmp_path)
-    play(session, *opening("task"), *turn("", (cell("a"), "1")), Said(User("summarise", Kind.ASK)))
-    play(session, Replied(reply("a summary"), aside=True))
+    record_all(session, *opening("task"), *turn("", (cell("a"), "1")), Said(User("summarise", Kind.ASK)))
+    record_all(session, Replied(reply("a summary"), aside=True))
     again = Session.resume(kill(session), key=KEY)
     assert again.start.history.asides() == ()
     assert replayed(again.folder) == again.start
@@ -134,13 +131,13 @@ def test_a_compaction_that_was_cut_off_is_taken_back(tmp_path: Path) -> None:
 
 def test_sub_agents_that_were_cut_off_are_ended_with_what_they_spent(tmp_path: Path) -> None:
     session = new(tmp_path)
-    play(session, *opening("task"), Replied(reply("", cell("…"))))
+    record_all(session, *opening("task"), Replied(reply("", cell("…"))))
     child = session.child("part")
-    play(session, ChildStarted(child.folder.name, "part"))
-    play(child, *opening("part"), Replied(reply("", cell("…"))))
+    record_all(session, ChildStarted(child.folder.name, "part"))
+    record_all(child, *opening("part"), Replied(reply("", cell("…"))))
     grandchild = child.child("of it")
-    play(child, ChildStarted(grandchild.folder.name, "of it"))
-    play(grandchild, *opening("of it"), Replied(reply("x", prompt=7)))
+    record_all(child, ChildStarted(grandchild.folder.name, "of it"))
+    record_all(grandchild, *opening("of it"), Replied(reply("x", prompt=7)))
     for each in (grandchild, child, session):
         kill(each)
     with Session.resume(session.folder, key=KEY) as again:
@@ -161,11 +158,11 @@ def test_sub_agents_that_were_cut_off_are_ended_with_what_they_spent(tmp_path: P
 def test_what_sub_agents_spent_is_counted_by_their_journals(tmp_path: Path) -> None:
     """meta.json may be older than the journal, if the disk was full."""
     with new(tmp_path) as session:
-        play(session, *opening("task"))
+        record_all(session, *opening("task"))
         with session.child("part") as child:
             older = (child.folder / metas.NAME).read_bytes()
-            play(child, *opening("part"), *ending("done"))
-        play(session, *ending("done"))
+            record_all(child, *opening("part"), *ending("done"))
+        record_all(session, *ending("done"))
     whole = read_meta(session.folder)
     (child.folder / metas.NAME).write_bytes(older)
     with Session.resume(session.folder, key=KEY) as again:
@@ -176,7 +173,7 @@ def test_what_sub_agents_spent_is_counted_by_their_journals(tmp_path: Path) -> N
 
 def test_a_torn_line_is_cut_and_the_user_is_informed(tmp_path: Path) -> None:
     session = new(tmp_path)
-    play(session, *opening("task"), Said(User("half of this", Kind.NOTE)))
+    record_all(session, *opening("task"), Said(User("half of this", Kind.NOTE)))
     file = kill(session) / journal.NAME
     os.truncate(file, file.stat().st_size - 5)
     with Session.resume(session.folder, key=KEY) as again:
@@ -188,7 +185,7 @@ def test_a_torn_line_is_cut_and_the_user_is_informed(tmp_path: Path) -> None:
 
 def test_damage_in_the_middle_is_named_and_left_as_it_is(tmp_path: Path) -> None:
     with new(tmp_path) as session:
-        play(session, *opening("task"), *ending("done"))
+        record_all(session, *opening("task"), *ending("done"))
     file = session.folder / journal.NAME
     lines = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(lines[0] + b"#" * 20 + b"\n" + b"".join(lines[2:]))
@@ -201,7 +198,7 @@ def test_damage_in_the_middle_is_named_and_left_as_it_is(tmp_path: Path) -> None
 
 def test_a_lost_meta_json_is_rebuilt_from_the_journal(tmp_path: Path) -> None:
     with new(tmp_path) as session:
-        play(session, *opening("the task"), *turn("", (cell("a"), "1")), *ending("done", turns=2))
+        record_all(session, *opening("the task"), *turn("", (cell("a"), "1")), *ending("done", turns=2))
     before = read_meta(session.folder)
     for content in (None, "", "{", "[]", '{"turns": "many", "usage": 3, "status": null}'):
         (session.folder / metas.NAME).unlink(missing_ok=True)
@@ -218,7 +215,7 @@ def test_a_lost_meta_json_is_rebuilt_from_the_journal(tmp_path: Path) -> None:
 def test_what_a_killed_writer_of_meta_json_left_is_no_obstacle(tmp_path: Path) -> None:
     session = new(tmp_path)
     (session.folder / "meta.json.new").write_text("half")
-    play(session, *opening("task"), *ending("done"))
+    record_all(session, *opening("task"), *ending("done"))
     session.finish()
     assert read_meta(session.folder).status == "done"
     assert not (session.folder / "meta.json.new").exists()
@@ -226,10 +223,10 @@ def test_what_a_killed_writer_of_meta_json_left_is_no_obstacle(tmp_path: Path) -
 
 def test_a_fork_leaves_the_old_one_as_it_is(tmp_path: Path) -> None:
     with new(tmp_path) as session:
-        play(session, *opening("task"), *ending("done"))
+        record_all(session, *opening("task"), *ending("done"))
         (session.outputs / "1.txt").write_text("whole output")
         with session.child("part") as child:
-            play(child, *opening("part"), *ending("done"))
+            record_all(child, *opening("part"), *ending("done"))
     before = {path: path.read_bytes() for path in session.folder.rglob("*") if path.is_file()}
     with Session.resume(session.folder, fork=True, key=KEY) as fork:
         assert fork.folder.parent == session.folder.parent
@@ -237,7 +234,7 @@ def test_a_fork_leaves_the_old_one_as_it_is(tmp_path: Path) -> None:
         assert fork.start == replayed(session.folder)
         assert fork.tree_usage.prompt == 2_000
         assert (fork.outputs / "1.txt").read_text() == "whole output"
-        play(fork, Said(User("more")))
+        record_all(fork, Said(User("more")))
     assert before == {path: path.read_bytes() for path in session.folder.rglob("*") if path.is_file()}
     (resumed,) = [record for record in records(fork.folder) if isinstance(record, ResumeRecord)]
     assert resumed.forked_from == session.id
@@ -261,7 +258,7 @@ def test_a_journal_that_was_tampered_with_leads_nowhere_else(tmp_path: Path) -> 
     running = (session.folder / "meta.json").read_text()
     (other.folder / "meta.json").write_text(running)
     for name in (f"../{other.id}", str(other.folder), ".", "outputs", "sub-00000000"):
-        play(session, ChildStarted(name, "part"))
+        record_all(session, ChildStarted(name, "part"))
     with Session.resume(kill(session), key=KEY) as again:
         assert again.tree_usage.prompt == 0
     assert (other.folder / "meta.json").read_text() == running
@@ -269,11 +266,11 @@ def test_a_journal_that_was_tampered_with_leads_nowhere_else(tmp_path: Path) -> 
 
 def test_a_running_session_can_be_forked(tmp_path: Path) -> None:
     with new(tmp_path) as session:
-        play(session, *opening("task"))
+        record_all(session, *opening("task"))
         os.mkfifo(session.outputs / "pipe")  # a file that is not a regular file must not block the copy
         with Session.resume(session.folder, fork=True, key=KEY) as fork:
             assert fork.start.history.messages == session_messages(session)
-        play(session, *ending("done"))
+        record_all(session, *ending("done"))
 
 
 def session_messages(session: Session) -> tuple[object, ...]:
@@ -282,14 +279,14 @@ def session_messages(session: Session) -> tuple[object, ...]:
 
 def test_another_model_may_go_on(tmp_path: Path) -> None:
     with new(tmp_path) as session:
-        play(session, *opening("task"))
+        record_all(session, *opening("task"))
     with Session.resume(session.folder, changes=Changes("better-model"), key=KEY):
         assert read_meta(session.folder).model == "better-model"
 
 
 def test_a_link_in_the_place_of_a_session_is_not_opened(tmp_path: Path) -> None:
     with new(tmp_path) as session:
-        play(session, *opening("task"))
+        record_all(session, *opening("task"))
     link = session.folder.parent / "0123456789ab"
     link.symlink_to(session.folder)
     with pytest.raises(SessionError, match="symbolic link"):
@@ -333,9 +330,9 @@ def test_the_names_that_a_cell_binds(code: str, names: list[str]) -> None:
 
 def test_names_that_went_with_an_earlier_kernel_are_not_reported_again(tmp_path: Path) -> None:
     with new(tmp_path) as session:
-        play(session, *opening("task"), *turn("", (cell("old = 1"), "")), KernelRestarted("it died"))
-        play(session, *turn("", (cell("new = 1\nold = 2"), ""), (cell("new = 3\nlast = 4"), "")))
-        play(session, Replied(reply("", cell("never = 'run'"))))
+        record_all(session, *opening("task"), *turn("", (cell("old = 1"), "")), KernelRestarted("it died"))
+        record_all(session, *turn("", (cell("new = 1\nold = 2"), ""), (cell("new = 3\nlast = 4"), "")))
+        record_all(session, Replied(reply("", cell("never = 'run'"))))
     assert names_gone(records(session.folder)) == ["new", "old", "last"]
 
 
@@ -347,8 +344,12 @@ def test_the_model_learns_which_names_are_gone() -> None:
 
 def test_the_cells_that_ran_can_be_run_again(tmp_path: Path) -> None:
     with new(tmp_path) as session:
-        play(session, *opening("task"), *turn("", (cell("a = 1"), ""), (cell("ls", "bash"), "x"), (cell("a"), "1")))
-        play(session, Dropped((2, 3, 4, 5), "summarize", Summary(1, 1, "notes")), Stopped(Stop.MAX_TURNS, "", Spent()))
+        record_all(
+            session, *opening("task"), *turn("", (cell("a = 1"), ""), (cell("ls", "bash"), "x"), (cell("a"), "1"))
+        )
+        record_all(
+            session, Dropped((2, 3, 4, 5), "summarize", Summary(1, 1, "notes")), Stopped(Stop.MAX_TURNS, "", Spent())
+        )
     assert [(call.code, call.content, call.ok) for call in cells(records(session.folder))] == [
         ("a = 1", "", True),
         ("a", "1", True),

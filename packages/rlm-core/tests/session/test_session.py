@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from msgspec.structs import replace
 from rlm.core.budget import Spent, Stop
@@ -35,16 +36,11 @@ from rlm.sessions.meta import process_start, settled
 from rlm.sessions.meta import read as read_meta
 from rlm.sessions.records import Journalled, Record, ResultRecord, wire
 from rlm.text.redact import Redactor
-from rlm_testkit.journals import KEY, cell, ending, opening, reply, session_folder, turn
+from rlm_testkit.journals import KEY, cell, ending, opening, record_all, reply, session_folder, turn
 
 
 def new(cwd: Path, home: str | Path = ".rlm", **options: Any) -> Session:
     return Session.create(Path(home), model="test-model", cwd=cwd, prompt="the task", key=KEY, **options)
-
-
-def play(session: Session, *events: Event) -> None:
-    for event in events:
-        session.record(event)
 
 
 def modes(folder: Path) -> dict[str, int]:
@@ -72,7 +68,7 @@ def test_nobody_else_can_read_it_whatever_the_umask(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
         with new(tmp_path) as session, session.child("part") as child:
-            play(child, *opening("part"), *ending("done"))
+            record_all(child, *opening("part"), *ending("done"))
     finally:
         os.umask(old)
     every = modes(tmp_path / ".rlm")
@@ -87,7 +83,7 @@ def test_a_relative_home_stays_where_it_was_when_the_directory_changes(
     monkeypatch.chdir(tmp_path)
     with new(Path(), "deep/er/home") as session:
         monkeypatch.chdir("/")
-        play(session, *opening("task"))
+        record_all(session, *opening("task"))
         with session.child("part") as child:
             assert child.folder.is_relative_to(tmp_path / "deep" / "er" / "home")
 
@@ -138,7 +134,7 @@ def test_a_session_that_is_moved_aside_is_not_written_through_what_takes_its_pla
         (tmp_path / ".rlm").rename(tmp_path / "moved")
         (tmp_path / "trap" / "sessions" / session.id).mkdir(parents=True)
         (tmp_path / ".rlm").symlink_to("trap")
-        play(session, *opening("task"))
+        record_all(session, *opening("task"))
         session.child("part").finish()
     assert list((tmp_path / "trap" / "sessions" / session.id).iterdir()) == []
     assert read_meta(session_folder(tmp_path / "moved")).status == "cancelled"
@@ -178,10 +174,10 @@ except Exception as error:
 def test_the_journal_and_who_watches_get_the_same_records(tmp_path: Path) -> None:
     seen: list[Record] = []
     with new(tmp_path, watch=seen.append) as session:
-        play(session, *opening("task"), *turn("", (cell("1"), "1")), Delta("so"))
+        record_all(session, *opening("task"), *turn("", (cell("1"), "1")), Delta("so"))
         with session.child("part") as child:
-            play(child, *opening("part"), *ending("done"))
-        play(session, *ending("end"))
+            record_all(child, *opening("part"), *ending("done"))
+        record_all(session, *ending("end"))
     assert wire(seen[0]) == {
         "type": "session", "ts": wire(seen[0])["ts"], "session_id": session.id, "session_dir": str(session.folder),
         "model": "test-model", "cwd": str(tmp_path), "version": "", "agent": "root",
@@ -203,10 +199,12 @@ def test_the_journal_and_who_watches_get_the_same_records(tmp_path: Path) -> Non
 
 def test_the_result_covers_the_whole_tree(tmp_path: Path) -> None:
     with new(tmp_path) as session:
-        play(session, *opening("task"), Replied(reply("", cell("await rlm.run('part')"), prompt=100, completion=1)))
+        record_all(
+            session, *opening("task"), Replied(reply("", cell("await rlm.run('part')"), prompt=100, completion=1))
+        )
         with session.child("part") as child:
-            play(child, *opening("part"), Replied(reply("half", prompt=10, completion=2)))
-        play(session, *ending("end", turns=2))
+            record_all(child, *opening("part"), Replied(reply("half", prompt=10, completion=2)))
+        record_all(session, *ending("end", turns=2))
     result = wire(session.result())
     assert result["usage_by_agent"].keys() == {"root", child.agent_path}
     assert result["usage_by_agent"][child.agent_path]["prompt_tokens"] == 10
@@ -223,12 +221,14 @@ def test_the_result_covers_the_whole_tree(tmp_path: Path) -> None:
 
 def test_meta_json_counts_what_happened(tmp_path: Path) -> None:
     with new(tmp_path) as session:
-        play(session, *opening("task"), *turn("", (cell("1"), "1"), (cell("ls", "bash"), "x"), (cell("?", "b c"), "")))
-        play(session, *turn("", (cell("1/0"), "ZeroDivisionError"), ok=False))
-        play(session, Retried("busy", 1, 2.0), KernelRestarted("out of memory"), Dropped((2, 3), "compaction"))
+        record_all(
+            session, *opening("task"), *turn("", (cell("1"), "1"), (cell("ls", "bash"), "x"), (cell("?", "b c"), ""))
+        )
+        record_all(session, *turn("", (cell("1/0"), "ZeroDivisionError"), ok=False))
+        record_all(session, Retried("busy", 1, 2.0), KernelRestarted("out of memory"), Dropped((2, 3), "compaction"))
         with session.child("part") as child, child.child("of it") as grandchild:
-            play(grandchild, *opening("of it"), *turn("", (cell("2"), "2")), *ending("done"))
-        play(session, *ending("end", turns=3))
+            record_all(grandchild, *opening("of it"), *turn("", (cell("2"), "2")), *ending("done"))
+        record_all(session, *ending("end", turns=3))
     metrics = read_meta(session.folder).metrics
     assert all(type(value) in (int, float) for value in metrics.values())
     counted = {
@@ -244,18 +244,18 @@ def test_meta_json_counts_what_happened(tmp_path: Path) -> None:
 
 def test_usage_of_the_tree_is_there_when_a_child_has_ended(tmp_path: Path) -> None:
     with new(tmp_path) as session:
-        play(session, *opening("task"), Replied(reply("", cell("…"), prompt=100)))
+        record_all(session, *opening("task"), Replied(reply("", cell("…"), prompt=100)))
         with session.child("part") as child:
-            play(session, ChildStarted(child.folder.name, "part"))
-            play(child, *opening("part"), Replied(reply("x", prompt=7)))
-        play(session, ChildEnded(child.folder.name, Stop.CANCELLED, 1, child.meta.tree_usage))
+            record_all(session, ChildStarted(child.folder.name, "part"))
+            record_all(child, *opening("part"), Replied(reply("x", prompt=7)))
+        record_all(session, ChildEnded(child.folder.name, Stop.CANCELLED, 1, child.meta.tree_usage))
         meta = read_meta(session.folder)
         assert (meta.usage.prompt, meta.tree_usage.prompt, session.agents) == (100, 107, 2)
 
 
 def test_previews_are_short_and_one_line(tmp_path: Path) -> None:
     with Session.create(Path(".rlm"), model="m", cwd=tmp_path, prompt="a\n\tb " * 99, key=KEY) as session:
-        play(session, *ending("c\nd " * 99))
+        record_all(session, *ending("c\nd " * 99))
     meta = read_meta(session.folder)
     assert meta.prompt_preview.startswith("a b a b ")
     assert (len(meta.prompt_preview), len(meta.answer_preview)) == (200, 200)
@@ -277,11 +277,11 @@ def test_a_secret_is_written_nowhere(tmp_path: Path) -> None:
         redactor=Redactor([SECRET, quoted]),
         watch=seen.append,
     ) as session:
-        play(session, *opening(f"use {SECRET}"), *turn("", (cell(f"key = {SECRET!r}"), f"{SECRET} and {quoted}")))
-        play(session, Replied(Reply(assistant({"role": "assistant", "content": None, SECRET: [SECRET]}))))
+        record_all(session, *opening(f"use {SECRET}"), *turn("", (cell(f"key = {SECRET!r}"), f"{SECRET} and {quoted}")))
+        record_all(session, Replied(Reply(assistant({"role": "assistant", "content": None, SECRET: [SECRET]}))))
         with session.child(f"also {SECRET}") as child:
-            play(child, *ending(SECRET))
-        play(session, Stopped(Stop.ERROR, SECRET, Spent(), f"refused {SECRET}"))
+            record_all(child, *ending(SECRET))
+        record_all(session, Stopped(Stop.ERROR, SECRET, Spent(), f"refused {SECRET}"))
     for file in session.folder.rglob("*.json*"):
         assert SECRET not in file.read_text()
         assert quoted not in file.read_text()
@@ -294,7 +294,7 @@ def test_what_local_servers_take_for_a_key_is_a_word_like_any_other(tmp_path: Pa
     with Session.create(
         Path(".rlm"), model="m", cwd=tmp_path, prompt="x", redactor=Redactor(["x", "EMPTY", ""])
     ) as session:
-        play(session, *opening("EMPTY boxes"))
+        record_all(session, *opening("EMPTY boxes"))
     assert "EMPTY boxes" in (session.folder / journal.NAME).read_text()
 
 
@@ -310,20 +310,22 @@ def ends(session: Session) -> tuple[str, str | None, str]:
 
 def fail(session: Session, error: BaseException, *events: Event) -> None:
     with session:
-        play(session, *events)
+        record_all(session, *events)
         raise error
 
 
 def test_it_is_running_until_it_ends(tmp_path: Path) -> None:
     with new(tmp_path) as session:
         assert read_meta(session.folder).status == "running"
-        play(session, *opening("task"), *ending("end"))
+        record_all(session, *opening("task"), *ending("end"))
         assert ends(session) == ("done", "done", "result")
 
 
 def test_a_further_task_makes_it_run_again(tmp_path: Path) -> None:
     with new(tmp_path) as session:
-        play(session, *opening("task"), *ending("end"), Said(User("more")), RequestStarted(), Replied(reply("well")))
+        record_all(
+            session, *opening("task"), *ending("end"), Said(User("more")), RequestStarted(), Replied(reply("well"))
+        )
         assert ends(session)[0] == "running"
     assert ends(session) == ("cancelled", "cancelled", "result")
 
@@ -371,12 +373,8 @@ def test_finishing_twice_is_finishing_once(tmp_path: Path) -> None:
     assert len(journal.read(session.folder).records) == 1
 
 
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
-    before = open_files()
+    before = psutil.Process().num_fds()
     (tmp_path / "sessions").symlink_to("/")
     with pytest.raises(SessionError):
         new(tmp_path, ".")
@@ -387,7 +385,7 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
         with pytest.raises(SessionError):
             Session.resume(session.folder, key=KEY)
     Session.resume(session.folder, key=KEY).finish()
-    assert open_files() == before
+    assert psutil.Process().num_fds() == before
 
 
 RUN = """

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pygments.token import Name
 from rlm.core.budget import Spent, Stop
-from rlm.core.events import ChildStarted, Event, Replied, Stopped
+from rlm.core.events import ChildStarted, Replied, Stopped
 from rlm.errors import SessionError
 from rlm.present.brief import failed_agents, show_brief
 from rlm.present.export.html import page
@@ -22,7 +22,7 @@ from rlm.sessions.find import find
 from rlm.sessions.store import list_sessions, read_tree
 from rlm.text.code_tokens import tokens
 from rlm.text.styled import Canvas
-from rlm_testkit.journals import KEY, cell, ending, opening, reply, turn
+from rlm_testkit.journals import KEY, cell, ending, opening, record_all, reply, turn
 from rlm_testkit.sample import Clock, hostile_sample, sample
 
 
@@ -224,15 +224,10 @@ def test_a_running_session_can_be_followed(tmp_path: Path) -> None:
     assert f"{child.folder.name} from the child" in shown
 
 
-def play(session: Session, *events: Event) -> None:
-    for event in events:
-        session.record(event)
-
-
 def test_what_is_the_same_in_every_row_gives_way_to_the_task(tmp_path: Path) -> None:
     for number in range(3):
         with new(tmp_path, f"a task with more words than fit into sixty columns {number}") as session:
-            play(session, *opening("task"), *turn("", *[(cell("x"), "1")] * number), *ending("done"))
+            record_all(session, *opening("task"), *turn("", *[(cell("x"), "1")] * number), *ending("done"))
     canvas, file = lines(60)
     show_list(list_sessions(tmp_path, KEY), canvas)
     head, *rows = file.getvalue().splitlines()
@@ -246,7 +241,7 @@ def test_what_is_the_same_in_every_row_gives_way_to_the_task(tmp_path: Path) -> 
 def test_long_code_goes_on_behind_a_sign_and_nothing_of_it_is_lost(tmp_path: Path) -> None:
     code = "run('tail -60 ' + " + " + ".join(f"'part{n}'" for n in range(20)) + ")\nshort = 1"
     with new(tmp_path) as session:
-        play(session, *opening("task"), *turn("", (cell(code), "1")))
+        record_all(session, *opening("task"), *turn("", (cell(code), "1")))
     for width in (30, 60, 400):
         canvas, file = lines(width)
         show_tree(read_tree(session.folder), canvas)
@@ -259,12 +254,14 @@ def test_long_code_goes_on_behind_a_sign_and_nothing_of_it_is_lost(tmp_path: Pat
 def test_what_failed_is_shown_alone_and_each_agent_in_a_line(tmp_path: Path) -> None:
     tasks = ("root task", "good child", "bad child")
     with new(tmp_path) as session:
-        play(session, *opening(tasks[0]), *turn("", (cell("fine()"), "fine")), Replied(reply("", cell("fan_out()"))))
+        record_all(
+            session, *opening(tasks[0]), *turn("", (cell("fine()"), "fine")), Replied(reply("", cell("fan_out()")))
+        )
         for task, stop, error in ((tasks[1], Stop.DONE, ""), (tasks[2], Stop.ERROR, "what went wrong")):
             with session.child(task) as child:
-                play(session, ChildStarted(child.folder.name, task))
-                play(child, *opening(task), Stopped(stop, "", Spent(1), error))
-        play(session, *ending("done"))
+                record_all(session, ChildStarted(child.folder.name, task))
+                record_all(child, *opening(task), Stopped(stop, "", Spent(1), error))
+        record_all(session, *ending("done"))
     tree = read_tree(session.folder)
     failed = failed_agents(tree)
     assert [each.meta.prompt_preview for each in tree.walk() if each.agent in failed] == [tasks[2]]
@@ -283,7 +280,7 @@ def test_what_failed_is_shown_alone_and_each_agent_in_a_line(tmp_path: Path) -> 
 def test_a_diff_is_coloured_and_counted(tmp_path: Path) -> None:
     diff = "--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n <b>\n-old\n+new\n"
     with new(tmp_path) as session:
-        play(session, *opening("t"), *turn("", (cell("!git diff"), f"said\n{diff}- a list\n")), *ending("done"))
+        record_all(session, *opening("t"), *turn("", (cell("!git diff"), f"said\n{diff}- a list\n")), *ending("done"))
     tree = read_tree(session.folder)
     for whole in (False, True):
         file = io.StringIO()
@@ -301,8 +298,8 @@ def test_a_command_that_failed_in_a_cell_that_did_not_is_marked_and_counts(
     tmp_path: Path, content: str, exit_status: int
 ) -> None:
     with new(tmp_path) as session:
-        play(session, *opening("t"), *turn("", (cell("ran()"), content), exit_status=exit_status))
-        play(session, *turn("", (cell("fine()"), "1")), *ending("done"))
+        record_all(session, *opening("t"), *turn("", (cell("ran()"), content), exit_status=exit_status))
+        record_all(session, *turn("", (cell("fine()"), "1")), *ending("done"))
     tree = read_tree(session.folder)
     assert failed_agents(tree) == {"root"}
     canvas, file = lines()

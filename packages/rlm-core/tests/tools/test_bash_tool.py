@@ -7,11 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 from rlm.core.events import Event, OutputReceived
 from rlm.core.history import History
@@ -19,7 +19,8 @@ from rlm.core.messages import Outcome
 from rlm.errors import BadArguments, ToolError
 from rlm.process.supervisor import ProcessGroups, Supervisor
 from rlm.tools.bash import Bash
-from rlm_testkit.waiting import TIMEOUT
+from rlm_testkit.leftovers import is_alive
+from rlm_testkit.waiting import TIMEOUT, eventually
 
 BASH = Path(shutil.which("bash") or "/bin/sh")
 
@@ -64,21 +65,6 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     shell.close()
 
 
-async def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not become true"
-        await asyncio.sleep(0.01)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
 async def test_stdout_and_stderr_come_in_order(shell: Shell) -> None:
     outcome = await shell.run("echo a; echo b >&2; echo c")
     assert outcome == Outcome("a\nb\nc\n")
@@ -115,7 +101,7 @@ async def test_no_command_waits_for_a_person(shell: Shell) -> None:
 
 async def test_output_is_reported_while_the_command_runs(shell: Shell) -> None:
     running = asyncio.create_task(shell.run("echo first; while [ ! -e go ]; do sleep 0.01; done; echo second"))
-    await until(lambda: shell.reported == "first\n")
+    await eventually(lambda: shell.reported == "first\n")
     (shell.folder / "go").touch()
     assert (await running).content == shell.reported == "first\nsecond\n"
 
@@ -142,7 +128,7 @@ async def test_a_timeout_keeps_what_was_printed_and_kills_the_whole_group(shell:
     pid, note = outcome.content.split("\n")
     assert re.fullmatch(r"\[timed out after [\d.]+ s: the command and what it started were killed\]", note)
     assert not outcome.ok
-    await until(lambda: not is_alive(int(pid)))
+    await eventually(lambda: not is_alive(int(pid)))
 
 
 async def test_a_command_that_ignores_being_asked_is_killed(shell: Shell) -> None:
@@ -153,22 +139,22 @@ async def test_a_command_that_ignores_being_asked_is_killed(shell: Shell) -> Non
 
 async def test_cancelling_kills_the_group(shell: Shell) -> None:
     running = asyncio.create_task(shell.run("sleep 1000 & echo $! $$; wait"))
-    await until(lambda: "\n" in shell.reported)
+    await eventually(lambda: "\n" in shell.reported)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     pids = [int(pid) for pid in shell.reported.split()]
-    await until(lambda: not any(is_alive(pid) for pid in pids))
+    await eventually(lambda: not any(is_alive(pid) for pid in pids))
 
 
 async def test_what_is_left_in_the_background_holds_nothing_up_and_goes_on_until_the_end(shell: Shell) -> None:
     outcome = await shell.run("touch beat; (while :; do echo noise; echo >> beat; sleep 0.02; done) & echo $!")
     pid = int(next(line for line in outcome.content.split("\n") if line != "noise"))  # in either order
     size = (shell.folder / "beat").stat().st_size
-    await until(lambda: (shell.folder / "beat").stat().st_size > size + 20)
+    await eventually(lambda: (shell.folder / "beat").stat().st_size > size + 20)
     assert is_alive(pid)
     shell.close()
-    await until(lambda: not is_alive(pid))
+    await eventually(lambda: not is_alive(pid))
 
 
 async def test_a_background_flood_neither_blocks_nor_is_part_of_the_result(shell: Shell) -> None:
@@ -176,7 +162,7 @@ async def test_a_background_flood_neither_blocks_nor_is_part_of_the_result(shell
     (shell.folder / "go").touch()
     written = Path(f"/proc/{int(outcome.content)}/io")
     # more than a pipe holds, so something must read it
-    await until(lambda: int(written.read_text().split("wchar: ")[1].split()[0]) > 300_000)
+    await eventually(lambda: int(written.read_text().split("wchar: ")[1].split()[0]) > 300_000)
     assert shell.reported == outcome.content
 
 
@@ -196,23 +182,19 @@ asyncio.run(main())
 """
     ours = subprocess.Popen([sys.executable, "-c", program])
     files = [tmp_path / "left", tmp_path / "running"]
-    await until(lambda: all(file.exists() and file.read_text().endswith("\n") for file in files))
+    await eventually(lambda: all(file.exists() and file.read_text().endswith("\n") for file in files))
     ours.send_signal(signal.SIGKILL)
     ours.wait()
-    await until(lambda: not any(is_alive(int(file.read_text())) for file in files))
+    await eventually(lambda: not any(is_alive(int(file.read_text())) for file in files))
 
 
 async def test_a_group_that_is_gone_is_forgotten(shell: Shell) -> None:
     for _ in range(3):
         await shell.run("sleep 0.01 & wait")
-    before = descriptors()
+    before = psutil.Process().num_fds()
     for _ in range(10):
         await shell.run("echo x")
-    await until(lambda: descriptors() <= before)
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
+    await eventually(lambda: psutil.Process().num_fds() <= before)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from rlm.core.history import History
-from rlm.core.messages import Assistant, ToolCall, User
+from rlm.core.messages import ToolCall
 from rlm.core.ports import Execution, Sink
 from rlm.core.toolbox import arguments
 from rlm.errors import BadArguments
 from rlm.tools.ipython import IPython
+from rlm_testkit.fakes import history
 from rlm_testkit.kernel_bench import FakeKernel
 
 
@@ -36,13 +36,6 @@ class Recorder:
     @contextmanager
     def waiting(self) -> Iterator[None]:
         yield
-
-
-def history(turns: int) -> History:
-    conversation = History().add(User("task"))
-    for _ in range(turns):
-        conversation = conversation.add(Assistant("", ()))
-    return conversation
 
 
 async def test_a_cell_runs_and_its_text_is_the_result() -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 from rlm.core.budget import Spent, TurnLimit
-from rlm.core.history import History
-from rlm.core.messages import Assistant, User
 from rlm.host.agent_tool import AgentTool
 from rlm.tools.ipython import IPython
+from rlm_testkit.fakes import history
 from rlm_testkit.kernel_bench import FakeKernel
 
 
@@ -39,10 +38,3 @@ def limit(turns: int, earlier: int = 0) -> TurnLimit:
     turn_limit = TurnLimit(turns)
     turn_limit.begin(Spent(earlier))
     return turn_limit
-
-
-def history(turns: int) -> History:
-    conversation = History().add(User("task"))
-    for _ in range(turns):
-        conversation = conversation.add(Assistant("", ()))
-    return conversation

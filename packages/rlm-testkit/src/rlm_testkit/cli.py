@@ -108,6 +108,11 @@ class Rlm:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
+    @property
+    def session(self) -> Session:
+        """The only session in its working directory."""
+        return Done(0, "", "", self.cwd).session
+
     def env(self, **more: str) -> dict[str, str]:
         home = self.folder / "home"
         home.mkdir(parents=True, exist_ok=True)

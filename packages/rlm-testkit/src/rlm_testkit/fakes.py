@@ -7,11 +7,12 @@ import itertools
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 from msgspec.structs import replace
 from rlm.broker.protocol import AnswerRequest, CallRequest, LlmRequest, RunRequest, ToolsRequest
-from rlm.broker.server import OnProgress
+from rlm.broker.server import Broker, OnProgress
 from rlm.core.adaptation import Adaptation
 from rlm.core.agent import Agent
 from rlm.core.budget import Budget, Spent, Stop, TurnLimit
@@ -19,6 +20,7 @@ from rlm.core.context import Compact
 from rlm.core.events import Event
 from rlm.core.history import History
 from rlm.core.messages import (
+    Assistant,
     Message,
     Outcome,
     Reply,
@@ -169,6 +171,11 @@ def says(text: str, *calls: ToolCall, finish: str = "", prompt: int = 100, compl
     return Reply(assistant(received), Usage(prompt, completion), finish)
 
 
+def turn(name: str, prompt: int = 100) -> Reply:
+    """A reply that calls the tool once, with the name as its text and its code."""
+    return says(name, call(code=name), prompt=prompt)
+
+
 SYSTEM = System("You are a test.")
 TASK = User("Do it.")
 
@@ -195,6 +202,18 @@ def open_agent(
     return agent, events
 
 
+def common_beginning(*texts: str) -> str:
+    return "".join(each[0] for each in itertools.takewhile(lambda each: len(set(each)) == 1, zip(*texts, strict=False)))
+
+
+def history(turns: int) -> History:
+    """A task, and this many turns without calls."""
+    conversation = History().add(TASK)
+    for _ in range(turns):
+        conversation = conversation.add(Assistant("", ()))
+    return conversation
+
+
 async def cancel(agent: Agent, stuck: Stuck) -> None:
     """Run the agent on a task until it is stuck, and cancel it there."""
     run = asyncio.create_task(agent.run(SYSTEM, TASK))
@@ -205,6 +224,19 @@ async def cancel(agent: Agent, stuck: Stuck) -> None:
     except asyncio.CancelledError:
         return
     raise AssertionError("a cancelled run must end with CancelledError")
+
+
+RESULT = RunResult("done", Stop.DONE, Usage(5, 4, 3, 2), 1, Path("/somewhere"))
+
+
+async def return_result(_: RunRequest) -> RunResult:
+    """A child that ends at once."""
+    return RESULT
+
+
+def path_and_token(broker: Broker) -> tuple[str, str]:
+    path, _, token = broker.address.rpartition(":")
+    return path, token
 
 
 class Runs:

@@ -27,6 +27,7 @@ from rlm.core.messages import (
     assistant,
 )
 from rlm.core.state import ConversationState
+from rlm.sessions import Session
 from rlm.sessions.encoder import RecordEncoder
 from rlm.sessions.lines import line_of
 from rlm.sessions.records import Journalled
@@ -211,6 +212,11 @@ def acceptable(messages: Iterable[Message]) -> bool:
         if asked != [answer.call.id for answer in answers if isinstance(answer, ToolResult)]:
             return False
     return True
+
+
+def record_all(session: Session, *sequence: Event) -> None:
+    for event in sequence:
+        session.record(event)
 
 
 def session_folder(home: Path) -> Path:

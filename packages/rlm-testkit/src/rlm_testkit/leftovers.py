@@ -15,6 +15,23 @@ from rlm_testkit.cli import Rlm
 from rlm_testkit.waiting import until
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process exists and is not a zombie."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def started_with(name: str, value: str) -> list[psutil.Process]:
+    """The live processes that were started with this variable in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(name) == value and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
 def processes(rlm: Rlm, besides: Collection[str] = ()) -> list[psutil.Process]:
     """The live processes of this command and all of its descendants, including detached ones.
 

@@ -22,7 +22,7 @@ USE = "git status; git diff; git log -1; git add -A; git commit -qm new; git fet
 
 @dataclass(frozen=True, slots=True)
 class RepositoryAttack:
-    """`told`: the text about the attack that the user sees. `prepared`: commands of the user before the run."""
+    """`reported`: the text about the attack that the user sees. `prepared`: commands of the user before the run."""
 
     name: str
     plant: str

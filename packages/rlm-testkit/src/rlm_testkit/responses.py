@@ -73,17 +73,17 @@ def response(completion: Json, request: Json) -> Json:
     if not isinstance(choices, list) or not choices or not isinstance(choices[0].get("message"), dict):
         return completion
     number = str(completion.get("id")).rpartition("-")[2]
-    cut = _cut_off(str(choices[0].get("finish_reason")))
+    incomplete = _cut_off(str(choices[0].get("finish_reason")))
     body = {
         "id": f"resp_{number}",
         "object": "response",
         "created_at": 1_700_000_000,
-        "status": "incomplete" if cut else "completed",
+        "status": "incomplete" if incomplete else "completed",
         "error": None,
-        "incomplete_details": {"reason": cut} if cut else None,
+        "incomplete_details": {"reason": incomplete} if incomplete else None,
         "instructions": request.get("instructions"),
         "model": completion.get("model"),
-        "output": _output(choices[0]["message"], number, "incomplete" if cut else "completed"),
+        "output": _output(choices[0]["message"], number, "incomplete" if incomplete else "completed"),
         "store": False,
         "text": {"format": {"type": "text"}},
         "tool_choice": request.get("tool_choice", "auto"),
@@ -196,19 +196,20 @@ def _without_content(item: Json) -> Json:
 def _deltas(item: Json, piece: int) -> Iterator[Json]:
     if item["type"] == "function_call":
         arguments = item["arguments"] if isinstance(item["arguments"], str) else json.dumps(item["arguments"])
-        for part in _cut(arguments, piece):
+        for part in cut(arguments, piece):
             yield {"type": "response.function_call_arguments.delta", "delta": part}
         yield {"type": "response.function_call_arguments.done", "arguments": arguments}
         return
     name = "summary" if item["type"] == "reasoning" else "content"
     for index, part in enumerate(item[name]):
         kind = {"summary_text": "reasoning_summary_text"}.get(part["type"], part["type"])
-        for text in _cut(part.get("text") or part.get("refusal"), piece):
+        for text in cut(part.get("text") or part.get("refusal"), piece):
             yield {"type": f"response.{kind}.delta", f"{name}_index": index, "delta": text}
         yield {"type": f"response.{kind}.done", f"{name}_index": index}
 
 
-def _cut(value: str, piece: int) -> list[str]:
+def cut(value: str, piece: int) -> list[str]:
+    """Divide a text into pieces of this many characters."""
     return [value[start : start + piece] for start in range(0, len(value), piece)] or [""]
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +30,7 @@ from rlm.sessions import Session
 
 from rlm_testkit.hostile import CORPUS
 from rlm_testkit.journals import KEY, answer, cell, ending, opening, reply
+from rlm_testkit.png import GREY, png
 
 TRACEBACK = """---------------------------------------------------------------------------
 AssertionError                            Traceback (most recent call last)
@@ -68,18 +67,13 @@ slope(xs, ys)  # 2.05
 """
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
 def _picture(width: int = 320, height: int = 120) -> bytes:
     """A PNG: a rising line on white."""
-    rows = b"".join(
+    rows = (
         b"\0" + bytes(40 if abs(height - y - x * height // width) < 3 else 250 for x in range(width))
         for y in range(height)
     )
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")
+    return png(width, rows, GREY)
 
 
 PICTURE = _picture()

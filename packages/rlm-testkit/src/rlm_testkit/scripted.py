@@ -499,7 +499,7 @@ def _deltas(whole: Json, piece: int) -> Iterator[Json]:
             for index, wanted in enumerate(value or ()):
                 yield from _call_deltas(index, wanted, piece)
         elif isinstance(value, str) and name != "role":
-            yield from ({name: part} for part in _cut(value, piece))
+            yield from ({name: part} for part in responses.cut(value, piece))
         elif name != "role" and value is not None:
             yield {name: value}
 
@@ -511,12 +511,8 @@ def _call_deltas(index: int, wanted: Json, piece: int) -> Iterator[Json]:
         yield {"tool_calls": [{**wanted, "index": index}]}
         return
     yield {"tool_calls": [first]}
-    for part in _cut(function["arguments"], piece):
+    for part in responses.cut(function["arguments"], piece):
         yield {"tool_calls": [{"index": index, "function": {"arguments": part}}]}
-
-
-def _cut(value: str, piece: int) -> list[str]:
-    return [value[start : start + piece] for start in range(0, len(value), piece)] or [""]
 
 
 def _models(models: Sequence[str | Json]) -> Answer:

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rlm_testkit.waiting import TIMEOUT, until
+
+
+@contextmanager
+def terminals(folder: Path) -> Iterator[Callable[..., Terminal]]:
+    """A function that opens a `Terminal` with these arguments. Their sockets are in `folder`; all are closed at the end."""
+    with ExitStack() as stack:
+        numbers = itertools.count()
+
+        def open_terminal(
+            command: list[str], size: tuple[int, int], cwd: Path | None = None, env: Mapping[str, str] | None = None
+        ) -> Terminal:
+            terminal = Terminal(folder / f"tmux{next(numbers)}", size, command, cwd, env)
+            stack.callback(terminal.close)
+            return terminal
+
+        yield open_terminal
 
 
 class Terminal:

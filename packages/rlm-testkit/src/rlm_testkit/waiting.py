@@ -23,6 +23,12 @@ def until(condition: Callable[[], object], otherwise: Callable[[], object] = lam
         time.sleep(0.02)
 
 
+async def run_ready_tasks() -> None:
+    """Let the event loop run until tasks that wait for nothing outside of it have advanced."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
 async def eventually(condition: Callable[[], object]) -> None:
     """Wait until `condition()` holds, on an event loop. The suite's time limit ends it."""
     while not condition():
