@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ from rlm_testkit import law
 from rlm_testkit.cli import COMMAND, Done, Json, Rlm
 from rlm_testkit.leftovers import nothing_left, processes, scratch
 from rlm_testkit.scripted import Answer, Request, Scripted, call, calls, error, text
+from rlm_testkit.waiting import until
 
 Make = Callable[[Scripted], Rlm]
 
@@ -261,13 +263,12 @@ def test_nothing_is_left_after(rlm: Make, temporary: Path, ending: str) -> None:
     answer, code = ENDS[ending]
     daemon = "\n".join(["setsid sleep 1000 >/dev/null 2>&1 & (sleep 1000 &) ; echo on", *HIDDEN])
     hidden = f"import subprocess\nsubprocess.run({daemon!r}, shell=True, env={{}}, start_new_session=True)"
-    there: list[str] = []
+    running: list[str] = []
 
     def script(request: Request) -> Answer:
         if request.turn == 3:
-            there.extend(
-                process.cmdline()[-1] for process in processes(command) if "sleep 1000; : " in process.cmdline()[-1]
-            )
+            until(lambda: len(hidden_processes(command)) >= 8, lambda: hidden_processes(command))
+            running.extend(hidden_processes(command))
         turns = [call("ipython", code=DAEMON), call("ipython", code=hidden), call("bash", command=daemon), answer]
         return turns[request.turn]
 
@@ -276,7 +277,16 @@ def test_nothing_is_left_after(rlm: Make, temporary: Path, ending: str) -> None:
         done = command("go", TMPDIR=str(temporary), RLM_TOOLS="ipython,bash")
     nothing_left(command, temporary)
     assert code == done.code
-    assert 8 <= len(there), "they continue between cells"
+    assert 8 <= len(running), "they continue between cells"
+
+
+def hidden_processes(rlm: Rlm) -> list[str]:
+    """The last argument of each process that a command of `HIDDEN` has started."""
+    words = []
+    for process in processes(rlm):
+        with suppress(psutil.Error):
+            words += [word for word in process.cmdline()[-1:] if "sleep 1000; : " in word]
+    return words
 
 
 def test_what_a_command_has_left_running_is_no_zombie_once_it_has_ended(rlm: Make) -> None:
