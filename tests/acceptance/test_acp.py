@@ -59,7 +59,7 @@ REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
 ]
 
 
-async def test_what_is_wrong_is_refused_by_the_codes_of_the_protocol(rlm: Make) -> None:
+async def test_invalid_requests_are_refused_with_the_codes_of_the_protocol(rlm: Make) -> None:
     with Scripted(text("fine")) as server:
         command = rlm(server)
         async with talking(command) as talk:
@@ -130,7 +130,7 @@ async def test_a_turn_is_reported_as_it_happens(rlm: Make) -> None:
     assert "do it" == editor.of("session_info_update")[0]["title"]
 
 
-async def test_a_prompt_holds_files_and_pictures_and_can_be_cancelled_and_steered(rlm: Make) -> None:
+async def test_a_prompt_may_contain_files_and_pictures_and_can_be_cancelled_and_steered(rlm: Make) -> None:
     def script(request: Request) -> Answer:
         if "linger" in str(request.messages[-1]):
             return call("ipython", code="x = 1\nprint('lingers', flush=True)\nimport time; time.sleep(600)")
@@ -243,7 +243,7 @@ async def test_sessions_are_listed_loaded_resumed_closed_and_deleted(rlm: Make) 
     assert not (command.cwd / ".rlm" / "sessions" / second).exists()
 
 
-async def test_what_the_provider_refuses_is_an_error_and_the_session_goes_on(rlm: Make) -> None:
+async def test_a_refusal_of_the_provider_is_an_error_and_the_session_continues(rlm: Make) -> None:
     from rlm_testkit.scripted import error, usage
 
     answers = (error(401, "Incorrect API key"), text("late", usage=usage(9, 4)), text("cut", "content_filter"))
@@ -259,7 +259,7 @@ async def test_what_the_provider_refuses_is_an_error_and_the_session_goes_on(rlm
             assert "refusal" == (await ask(talk, session, "go")).stop_reason
 
 
-async def test_mcp_servers_that_the_client_names_are_functions_in_the_kernel(rlm: Make) -> None:
+async def test_mcp_servers_of_the_client_are_functions_in_the_kernel(rlm: Make) -> None:
     """Over each transport of the protocol. The two servers over HTTP use the package mcp, and require a header."""
     program = {"name": "sums", "command": sys.executable, "args": [mcp_program.__file__], "env": []}
     cell = "print(await sums.add(a=40, b=2), await web.multiply(a=6, b=8), await old.multiply(a=7, b=9))\nawait bare.multiply(a=1, b=1)"
@@ -305,7 +305,7 @@ def contract(server: Scripted, **more: Any) -> dict[str, Any]:
 SESSION, EDGES = "ai.prime.rlm/session-v1", "ai.prime.acp/semantic-edges-v1"
 
 
-async def test_a_trainer_says_what_a_session_is_and_reads_its_state(rlm: Make) -> None:
+async def test_a_trainer_configures_a_session_and_reads_its_state(rlm: Make) -> None:
     kept: dict[str, Answer] = {}
 
     def script(request: Request) -> Answer:
@@ -370,7 +370,7 @@ async def test_a_trainer_says_what_a_session_is_and_reads_its_state(rlm: Make) -
     assert not own.requests
 
 
-def test_it_takes_no_task_and_no_files(alone: Rlm, tmp_path: Path) -> None:
+def test_it_accepts_no_task_and_no_files(alone: Rlm, tmp_path: Path) -> None:
     for words in (["acp", "task"], ["--acp", "task"]):
         done = alone(*words)
         assert (2, "") == (done.code, done.out)

@@ -279,7 +279,7 @@ def installed(folder: Path) -> list[str]:
     return [str(target / "node_modules/node/bin/node"), str(program)]
 
 
-def test_the_client_acpx_runs_a_prompt_and_goes_on_with_a_session(rlm: Make) -> None:
+def test_the_client_acpx_runs_a_prompt_and_continues_a_session(rlm: Make) -> None:
     acpx = installed(Path.home() / ".cache/rlm-tests")
     with Scripted(obedient) as server:
         rlm_command = rlm(server)

@@ -54,7 +54,7 @@ def script(request: Request) -> Answer:
     return call("ipython", code=PARENT[request.turn])
 
 
-def test_values_come_out_of_kernels_and_answers_have_the_type_that_was_asked_for(rlm: Make) -> None:
+def test_values_come_out_of_kernels_and_answers_have_the_requested_type(rlm: Make) -> None:
     with Scripted(script) as server:
         done = rlm(server)("go", RLM_MAX_DEPTH="1")
     first, early, last = done.session.results
@@ -81,7 +81,7 @@ def test_values_come_out_of_kernels_and_answers_have_the_type_that_was_asked_for
     assert all("response_format" not in request.body for request in server.requests), "not every server accepts it"
 
 
-def test_the_command_prints_json_alone_that_fits_the_schema(without_tools: Make, tmp_path: Path) -> None:
+def test_the_command_prints_only_json_that_fits_the_schema(without_tools: Make, tmp_path: Path) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text('{"type": "array", "items": {"type": "integer"}}')
     answers = ["Here it is: [1]", "```json\n[1, 2]\n```", "still no", "and", "again", "and", "again"]

@@ -71,7 +71,7 @@ TASKS: tuple[Json, ...] = (
 )
 
 
-def test_tasks_with_all_that_they_can_have(rlm: Make, tmp_path: Path) -> None:
+def test_tasks_with_all_of_their_options(rlm: Make, tmp_path: Path) -> None:
     with Scripted(everything, strict=False) as server:
         command = rlm(server)
         project, out = command.cwd / "project", command.cwd / "out"
@@ -148,7 +148,7 @@ for words in json.loads(sys.stdin.read()):
 NOWHERE = ("--executor", "ray", "--address")
 
 
-def test_what_is_not_allowed_makes_nothing(alone: Rlm) -> None:
+def test_invalid_arguments_create_nothing(alone: Rlm) -> None:
     write(alone.cwd, {"id": 1, "prompt": "a"})
     (alone.cwd / "twice.jsonl").write_text('{"id": 1, "prompt": "a"}\n' * 2)
     cases: tuple[tuple[tuple[str, ...], int, str], ...] = (
@@ -203,7 +203,7 @@ class Slow:
         return text(f"answer {request.task}").after(60)
 
 
-def test_a_batch_that_is_killed_goes_on_and_does_nothing_twice(rlm: Make, tmp_path: Path) -> None:
+def test_a_killed_batch_continues_and_does_nothing_twice(rlm: Make, tmp_path: Path) -> None:
     slow = Slow(quick=6, refused="task 0")
     with Scripted(slow, strict=False) as server:
         command = rlm(server)
@@ -248,7 +248,7 @@ def test_a_batch_that_is_killed_goes_on_and_does_nothing_twice(rlm: Make, tmp_pa
         assert results(out) == found
 
 
-def test_ctrl_c_ends_a_batch_in_order_and_says_how_to_go_on(rlm: Make, tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_batch_in_order_and_shows_how_to_continue(rlm: Make, tmp_path: Path) -> None:
     slow = Slow(quick=2)
     with Scripted(slow, strict=False) as server:
         command = rlm(server)
@@ -277,7 +277,7 @@ def test_ctrl_c_ends_a_batch_in_order_and_says_how_to_go_on(rlm: Make, tmp_path:
         assert sorted(id for id, _ in results(command.cwd / "out")) == [0, 1, 2, 3, 4]
 
 
-def test_what_failed_is_tried_again_and_a_batch_of_others_only_if_it_is_trusted(rlm: Make, tmp_path: Path) -> None:
+def test_failed_tasks_are_tried_again_and_a_batch_of_others_only_if_it_is_trusted(rlm: Make, tmp_path: Path) -> None:
     with Scripted(lambda request: text("an answer"), strict=False) as server:
         command = rlm(server)
         write(command.cwd, {"id": 1, "prompt": "a", "verify": "test -f good"}, {"id": 2, "prompt": "b"})
@@ -345,7 +345,7 @@ asyncio.run(main())
 """
 
 
-def test_a_program_gets_results_as_they_come(rlm: Make) -> None:
+def test_a_program_gets_results_as_they_arrive(rlm: Make) -> None:
     with Scripted(lambda request: text("an answer"), strict=False) as server:
         command = rlm(server)
         done = python(command, PROGRAM, **command.environment)
@@ -374,7 +374,7 @@ print(subprocess.getoutput("$VIRTUAL_ENV/bin/python"))
 """
 
 
-def test_in_the_sandbox_a_task_is_set_up_and_verified_as_it_is_worked_on(rlm: Make) -> None:
+def test_setup_and_verification_of_a_task_run_in_the_same_sandbox_as_its_agent(rlm: Make) -> None:
     """The agent cannot write to the batch, nor write a script that, when verified, reaches more than the agent.
 
     Nor less: the project's environment, which is in the home, can be used by the agent, setup and verification.

@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_each_scenario_that_is_chosen_gives_its_lines_for_rlm_and_for_each_floor(tmp_path: Path) -> None:
+def test_each_chosen_scenario_has_lines_for_rlm_and_for_each_floor(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     command: list[str | Path] = [sys.executable, "-m", "bench", "help", "second", "--rounds", "1", "--json", report]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -57,7 +57,7 @@ def thirty_megabytes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [("show",), ("show", "--whole"), ("show", "-f"), *(("export", "--format", each) for each in ("html", "ipynb", "chat", "atif"))],
     ids=" ".join,
 )  # fmt: skip
-def test_a_session_is_written_as_it_is_read_and_never_held(
+def test_a_session_is_written_while_it_is_read_and_never_held_in_memory(
     thirty_megabytes: Path, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     assert peak(thirty_megabytes, tmp_path, *words) < 70, "Python and its imports need 25 to 35 of it"
@@ -65,7 +65,7 @@ def test_a_session_is_written_as_it_is_read_and_never_held(
         assert (tmp_path / "out").stat().st_size > 30_000_000, "the output is complete"
 
 
-def test_pictures_are_held_one_at_a_time(tmp_path: Path) -> None:
+def test_pictures_are_in_memory_one_at_a_time(tmp_path: Path) -> None:
     home = written("pictures", tmp_path / "home", 25)
     assert peak(home, tmp_path, "export", "--format", "html") < 70
     assert (tmp_path / "out").read_bytes().count(b"<img") == 2 * 25

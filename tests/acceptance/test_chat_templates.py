@@ -85,7 +85,7 @@ def knows_tools(template: Template, request: Request) -> bool:
     return "refused" not in reported and "1 + 1" in reported and "result 2" in reported
 
 
-def test_what_is_sent_renders_in_every_template_that_knows_tools(rlm: Make, templates: Mapping[str, Template]) -> None:
+def test_requests_render_in_every_template_that_knows_tools(rlm: Make, templates: Mapping[str, Template]) -> None:
     sent = requests(rlm)
     know = {name: template for name, template in templates.items() if knows_tools(template, sent[1])}
     assert len(know) >= len(templates) / 3

@@ -19,7 +19,7 @@ from rlm_testkit.waiting import TIMEOUT
 Make = Callable[[Scripted], Rlm]
 
 
-def test_the_task_goes_word_for_word_and_the_answer_with_one_newline_is_all_of_stdout(without_tools: Make) -> None:
+def test_the_task_is_sent_unchanged_and_the_answer_with_one_newline_is_all_of_stdout(without_tools: Make) -> None:
     """The answer is also written to a file. An empty value means unset, except for tools, where it means none."""
     task = '  Ünicode, "quotes" and\nlines '
     unset = {"RLM_MAX_TURNS": "", "RLM_MAX_OUTPUT": " ", "RLM_SYSTEM_PROMPT_PATH": ""}
@@ -103,7 +103,7 @@ def test_after_two_dashes_a_task_needs_no_quotes(without_tools: Make) -> None:
         (("help", "lst"), "There is no command lst"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_what_was_meant(alone: Rlm, words: tuple[str, ...], message: str) -> None:
+def test_invalid_words_are_refused_with_a_suggestion(alone: Rlm, words: tuple[str, ...], message: str) -> None:
     done = alone(*words)
     assert 2 == done.code
     assert message in done.err
@@ -112,7 +112,7 @@ def test_what_makes_no_sense_is_refused_with_what_was_meant(alone: Rlm, words: t
     assert not list(done.cwd.iterdir())
 
 
-def test_the_first_word_that_is_no_flag_is_the_command_and_c_its_folder(without_tools: Make) -> None:
+def test_the_first_word_that_is_not_a_flag_is_the_command_and_c_its_folder(without_tools: Make) -> None:
     with Scripted(always(text("ok"))) as server:
         command = without_tools(server)
         (command.cwd / "inner").mkdir()
@@ -135,13 +135,13 @@ def test_the_first_word_that_is_no_flag_is_the_command_and_c_its_folder(without_
 @pytest.mark.parametrize(
     ("flag", "meant"), [("--max-turn=3", "--max-turns"), ("--sandbx", "--sandbox"), ("--jsn", "--json")]
 )
-def test_a_misspelt_flag_is_reported_with_the_one_that_was_meant(alone: Rlm, flag: str, meant: str) -> None:
+def test_a_misspelt_flag_is_reported_with_a_suggestion(alone: Rlm, flag: str, meant: str) -> None:
     done = alone(flag, "go")
     assert (2, "") == (done.code, done.out)
     assert f"Did you mean {meant}?" in done.err
 
 
-def test_a_variable_that_is_no_setting_is_reported_once_and_the_run_goes_on(without_tools: Make) -> None:
+def test_an_unknown_variable_is_reported_once_and_the_run_continues(without_tools: Make) -> None:
     with Scripted(text("ok")) as server:
         done = without_tools(server)("go", RLM_MAX_TURN="3", RLM_XYZZY="1", RLM_EXTRA_UV_ARGS="-q")
     assert 1 == done.err.count("RLM_MAX_TURN is not a setting and has no effect: did you mean RLM_MAX_TURNS?")
@@ -149,7 +149,7 @@ def test_a_variable_that_is_no_setting_is_reported_once_and_the_run_goes_on(with
     assert "RLM_EXTRA_UV_ARGS" not in done.err
 
 
-def test_a_limit_can_count_as_an_end_like_any_other(rlm: Make) -> None:
+def test_a_limit_can_count_as_a_normal_end(rlm: Make) -> None:
     with Scripted(call("bash", command="echo 1"), text("never")) as server:
         done = rlm(server)("--limit-ok", "go", "--max-turns", "1", "--json", RLM_TOOLS="bash")
     assert (0, 0, "max_turns") == (done.code, done.lines[-1]["exit_code"], done.lines[-1]["stop_reason"])
@@ -174,7 +174,7 @@ def test_a_locale_of_another_encoding_changes_no_text(rlm: Make) -> None:
     assert ["ü€𝄞\n"] * 2 == done.session.results
 
 
-def test_cells_and_commands_have_what_the_caller_has_set(rlm: Make) -> None:
+def test_cells_and_commands_inherit_the_settings_of_the_caller(rlm: Make) -> None:
     """umask, priority, and an environment of 500 kB with bytes that are not UTF-8; and a caller without stdin or
     stderr.
     """
@@ -267,7 +267,7 @@ def test_a_key_never_goes_to_the_other_pairs_url(alone: Rlm) -> None:
     assert "sk-theirs" not in str(ours.requests[0].headers)
 
 
-def test_a_key_is_in_no_environment_file_or_answer_of_a_cell(alone: Rlm) -> None:
+def test_no_environment_file_or_answer_of_a_cell_contains_the_key(alone: Rlm) -> None:
     cell = (
         "import os, glob\n"
         "print([n for n, v in os.environ.items() if 'sk-hidden' in v])\n"
@@ -290,7 +290,7 @@ def test_a_task_may_come_from_stdin(without_tools: Make) -> None:
     assert ["from a pipe", "from a dash"] == [request.task for request in server.requests]
 
 
-def test_a_file_beside_a_task_is_a_block_in_it(without_tools: Make, tmp_path: Path) -> None:
+def test_stdin_beside_a_task_is_a_block_in_it(without_tools: Make, tmp_path: Path) -> None:
     (tmp_path / "data.txt").write_text("line 1\nline 2\n")
     with Scripted(text("ok")) as server, (tmp_path / "data.txt").open() as data:
         command = without_tools(server)
@@ -302,7 +302,7 @@ def test_a_file_beside_a_task_is_a_block_in_it(without_tools: Make, tmp_path: Pa
 
 
 @pytest.mark.parametrize("options", [(), ("--sandbox",)])
-def test_much_beside_a_task_is_the_variable_context(rlm: Make, options: tuple[str, ...]) -> None:
+def test_long_stdin_beside_a_task_is_the_variable_context(rlm: Make, options: tuple[str, ...]) -> None:
     with Scripted(call("ipython", code="len(context), context[:6]"), text("ok")) as server:
         done = rlm(server)(*options, "count", stdin="line\n" * 50_000)
     assert "count" == server.requests[0].task.split("\n")[0]
@@ -367,13 +367,13 @@ def test_an_empty_task_is_refused(alone: Rlm, words: tuple[str, ...]) -> None:
 # ---- output
 
 
-def test_quiet_says_nothing_but_errors(rlm: Make) -> None:
+def test_quiet_prints_only_errors(rlm: Make) -> None:
     with Scripted(call("ipython", code="1"), text("ok")) as server:
         done = rlm(server)("-q", "go")
     assert ("ok\n", "") == (done.out, done.err)
 
 
-def test_the_footer_counts_and_says_how_to_go_on(rlm: Make) -> None:
+def test_the_footer_has_counts_and_shows_how_to_continue(rlm: Make) -> None:
     """Without escape codes, because it is not a terminal."""
     with Scripted(call("ipython", code="print('\\x1b[31mred\\x1b[0m')"), text("ok")) as server:
         done = rlm(server)("go")
@@ -417,7 +417,7 @@ def test_the_working_directory_cannot_shadow_our_modules(rlm: Make) -> None:
     assert "my own" in done.session.results[0]
 
 
-def test_a_home_that_cannot_be_written_is_reported_with_the_remedy(rlm: Make) -> None:
+def test_a_home_that_cannot_be_written_is_reported_with_the_solution(rlm: Make) -> None:
     with Scripted(text("never")) as server:
         command = rlm(server)
         (command.cwd / ".rlm").write_text("a file where the folder should be")

@@ -35,7 +35,7 @@ def served_by(model: str) -> Callable[[Request], Answer]:
 CHILD = "import rlm; print((await rlm.run('child')).usage.cost)"
 
 
-def test_a_cost_is_shown_wherever_the_tokens_are(tmp_path: Path) -> None:
+def test_a_cost_is_shown_wherever_tokens_are_shown(tmp_path: Path) -> None:
     with Scripted(served_by("gpt-4o-2024-08-06")) as server:
         rlm = of_azure(server, tmp_path)
         done = rlm("--json", "go")
@@ -52,7 +52,7 @@ def test_a_cost_is_shown_wherever_the_tokens_are(tmp_path: Path) -> None:
     assert f'"total_cost_usd": {meta["usage"]["cost"]}' in rlm("export", meta["session_id"], "--format", "atif").out
 
 
-def test_what_has_no_known_price_is_unpriced(tmp_path: Path) -> None:
+def test_a_model_without_a_known_price_is_unpriced(tmp_path: Path) -> None:
     with Scripted(served_by("scripted")) as server:
         rlm = of_azure(server, tmp_path)
         done = rlm("go")

@@ -36,7 +36,7 @@ def running(make: Make, *answers: Answer, **env: str) -> Iterator[tuple[psutil.P
 
 
 @pytest.mark.parametrize("sandbox", ["off", "bwrap"])
-def test_no_process_below_has_the_key(rlm: Make, sandbox: str) -> None:
+def test_no_child_process_has_the_key(rlm: Make, sandbox: str) -> None:
     cell = "import subprocess\nsubprocess.Popen(['sleep', '600'])\nprint('up')"
     answers = [call("ipython", code=cell), call("bash", command="sleep 600 & echo up")]
     with running(rlm, *answers, RLM_TOOLS="ipython,bash", RLM_SANDBOX=sandbox) as (run, server):
@@ -84,7 +84,7 @@ def test_a_child_and_its_commands_do_not_have_it_either(rlm: Make) -> None:
     assert "OTHER" not in child.results[0]
 
 
-def test_a_placeholder_for_a_key_changes_no_word_and_no_path(rlm: Make) -> None:
+def test_a_placeholder_for_a_key_is_not_redacted(rlm: Make) -> None:
     cell = "import os\nprint('3 tests passed')\nprint(os.environ['PATH'])"
     with Scripted(call("ipython", code=cell), text("end")) as server:
         done = rlm(server)("go", RLM_API_KEY="test", PATH=f"/opt/test:{os.environ['PATH']}")
@@ -93,7 +93,7 @@ def test_a_placeholder_for_a_key_changes_no_word_and_no_path(rlm: Make) -> None:
     assert "Bearer test" == server.requests[0].headers["authorization"]
 
 
-def test_the_key_is_nowhere_in_what_a_run_says_or_writes(rlm: Make, tmp_path: Path) -> None:
+def test_the_key_is_nowhere_in_the_output_and_files_of_a_run(rlm: Make, tmp_path: Path) -> None:
     """A cell finds the key in a file, raw and encoded, and the provider's error repeats it."""
     (tmp_path / "env").write_text(f"{KEY}\n{base64.b64encode(f'me:{KEY}'.encode()).decode()}\n")
     refusal = error(400, f"bad header 'Bearer {KEY}'")
@@ -106,7 +106,7 @@ def test_the_key_is_nowhere_in_what_a_run_says_or_writes(rlm: Make, tmp_path: Pa
     assert base64.b64encode(f"me:{KEY}".encode()).decode() not in said
 
 
-def test_a_key_that_cannot_be_one_is_refused_before_anything_starts(rlm: Make) -> None:
+def test_an_invalid_key_is_refused_before_anything_starts(rlm: Make) -> None:
     with Scripted() as server:
         done = rlm(server)("go", RLM_API_KEY=f"“{KEY}”")
     assert 4 == done.code

@@ -35,7 +35,7 @@ def test_all_is_well(rlm: Make) -> None:
     assert not (command.cwd / ".rlm").exists()
 
 
-def test_each_problem_is_reported_with_what_to_do(alone: Rlm) -> None:
+def test_each_problem_is_reported_with_its_solution(alone: Rlm) -> None:
     (alone.cwd / ".rlm").write_text("in the way")
     done = alone("doctor", "--home", "/proc/nowhere")
     assert 1 == done.code
@@ -50,7 +50,7 @@ def test_an_endpoint_that_does_not_answer_is_named_without_the_key(alone: Rlm) -
     assert "sk-secret" not in done.out + done.err
 
 
-def test_an_endpoint_without_a_list_of_models_is_looked_at_without_a_paid_request(rlm: Make) -> None:
+def test_an_endpoint_without_a_list_of_models_is_checked_without_a_paid_request(rlm: Make) -> None:
     with Scripted(text("never"), models=None) as server:
         command = rlm(server)
         done = command("doctor", RLM_API="chat")
@@ -87,7 +87,7 @@ def test_no_password_of_a_url_and_no_key_in_one_is_printed(alone: Rlm) -> None:
 WHOLE = "import os\nprint(dict(os.environ), open(f'/proc/{os.getppid()}/environ').read())\n!env"
 
 
-def test_no_credential_by_which_rlm_reaches_the_provider_reaches_a_kernel(rlm: Make) -> None:
+def test_no_credential_for_the_provider_reaches_a_kernel(rlm: Make) -> None:
     """Variables that the project needs, such as an index or a database, do reach it."""
     with Scripted(call("ipython", code=WHOLE), text("end")) as server:
         command = rlm(server)

@@ -57,7 +57,7 @@ POINTS = [
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_signal_at_any_point_of_the_start_ends_it_without_a_trace(rlm: Make, tmp_path: Path, point: str) -> None:
+def test_a_signal_at_any_point_of_the_start_leaves_nothing(rlm: Make, tmp_path: Path, point: str) -> None:
     tmp_path.joinpath("sitecustomize.py").write_text(FINDER)
     with (
         Scripted(lambda request: text("end") if request.turn else call("ipython", code="1")) as server,
@@ -78,7 +78,9 @@ def test_a_signal_at_any_point_of_the_start_ends_it_without_a_trace(rlm: Make, t
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_the_doctor_closes_what_it_has_opened(rlm: Make, tmp_path: Path, number: signal.Signals, code: int) -> None:
+def test_the_doctor_closes_everything_that_it_opens(
+    rlm: Make, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     tmp_path.joinpath("sitecustomize.py").write_text(FINDER)
     with Scripted(text("never"), models=["scripted"]) as server, scratch() as temporary:
         command = rlm(server)
@@ -89,7 +91,7 @@ def test_the_doctor_closes_what_it_has_opened(rlm: Make, tmp_path: Path, number:
         nothing_left(command, temporary)
 
 
-def test_what_nohup_lets_pass_is_let_pass_from_the_first_moment_on(without_tools: Make, tmp_path: Path) -> None:
+def test_signals_that_nohup_ignores_are_ignored_from_the_start(without_tools: Make, tmp_path: Path) -> None:
     tmp_path.joinpath("sitecustomize.py").write_text(FINDER)
     with Scripted(text("done")) as server:
         command = without_tools(server)

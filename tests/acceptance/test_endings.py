@@ -76,7 +76,7 @@ def test_at_a_limit_one_last_request_asks_for_the_answer_and_every_call_has_its_
 
 
 @pytest.mark.parametrize("last", [calls(LOOK), error(400, "no more"), None])
-def test_without_a_last_answer_the_newest_text_is_the_partial_one(rlm: Make, last: Answer | None) -> None:
+def test_without_a_last_answer_the_newest_text_is_the_partial_answer(rlm: Make, last: Answer | None) -> None:
     turn = calls(LOOK, content="Let me look.")
     env = {} if last else {"RLM_NO_FINAL_ANSWER": "1"}
     failed = last is not None and last.status == 400
@@ -86,7 +86,7 @@ def test_without_a_last_answer_the_newest_text_is_the_partial_one(rlm: Make, las
     assert failed == ("could not be asked for its answer at the limit: 400 Bad Request: no more" in done.err)
 
 
-def test_when_the_time_is_nearly_over_the_cell_is_interrupted_and_the_answer_asked_for(rlm: Make) -> None:
+def test_when_the_time_is_nearly_over_the_cell_is_interrupted_and_the_answer_requested(rlm: Make) -> None:
     done, server = play(rlm, call("bash", command="sleep 600"), text("about one"), RLM_TIMEOUT="6")
     assert (3, "about one\n", "limit", "timeout") == ending(done)
     assert "the time limit of this run has expired" in server.requests[1].last
@@ -115,12 +115,12 @@ def test_nothing_cut_off_at_the_length_limit_ends_the_run(rlm: Make) -> None:
     assert (3, "what I have\n", "limit", "length") == ending(done)
 
 
-def test_a_filtered_text_is_no_answer(rlm: Make) -> None:
+def test_a_filtered_text_is_not_an_answer(rlm: Make) -> None:
     done, _ = play(rlm, text("so f", "content_filter"))
     assert (3, "so f\n", "limit", "content_filter") == ending(done)
 
 
-def test_an_empty_text_is_no_answer(rlm: Make) -> None:
+def test_an_empty_text_is_not_an_answer(rlm: Make) -> None:
     done, server = play(rlm, *map(text, ["", " \n", None, ""]), failed=4)
     assert (1, "", "error", "error") == ending(done)
     assert "rlm: The model sent an empty message (4 times). Try again, or try another model." in done.err
@@ -135,7 +135,7 @@ def test_a_refusal_is_the_answer(rlm: Make) -> None:
 # ---- the provider says that it is too long
 
 
-def test_every_known_wording_of_too_long_has_the_fat_result_cut_and_is_tried_again(rlm: Make) -> None:
+def test_every_known_error_text_for_too_long_cuts_the_large_result_and_is_tried_again(rlm: Make) -> None:
     """One run: the result of each turn is refused once, each time with another error text."""
 
     def script(request: Request) -> Answer:
@@ -192,7 +192,7 @@ def compacting(rlm: Make, *rest: Answer, failed: int = 0) -> tuple[Done, Scripte
     return play(rlm, *turns, *rest, failed=failed, RLM_SUMMARIZE_AT_TOKENS="4000", RLM_TOOLS="ipython")
 
 
-def test_compaction_is_announced_and_keeps_what_matters(rlm: Make) -> None:
+def test_a_compaction_is_announced_and_keeps_the_important_messages(rlm: Make) -> None:
     done, server = compacting(rlm, text("x is 'kept'"), call("ipython", code="print(x)"), text("end"))
     assert (0, "end\n", "done", "done") == ending(done)
     assert "context compacted: turn 1 summarised" in done.err

@@ -52,7 +52,7 @@ def lines(path: Path) -> list[Json]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def test_arms_are_compared_on_the_same_tasks_and_a_kill_costs_nothing_that_is_done(rlm: Make) -> None:
+def test_variants_are_compared_on_the_same_tasks_and_a_kill_loses_no_finished_task(rlm: Make) -> None:
     provider = Provider()
     with Scripted(provider) as server:
         command = rlm(server)
@@ -111,7 +111,7 @@ def test_arms_are_compared_on_the_same_tasks_and_a_kill_costs_nothing_that_is_do
     assert not list(out.glob("sessions/*/sub-*/sub-*")), "one level of sub-agents by default"
 
 
-def test_what_cannot_be_compared_is_refused_before_anything_runs(rlm: Make) -> None:
+def test_an_invalid_comparison_is_refused_before_anything_runs(rlm: Make) -> None:
     with Scripted() as server:
         command = rlm(server)
         (command.cwd / "t.jsonl").write_text('{"prompt": "?", "expected": 1}\n{"prompt": "?"}\n')

@@ -45,7 +45,7 @@ def _reported(child: Session) -> int:
     return sum(int(line.split()[0]) for line in child.results[0].splitlines() if line.strip())
 
 
-def test_each_way_to_work_with_sub_agents_does_what_its_page_says(alone: Rlm, tmp_path: Path) -> None:
+def test_each_workflow_with_sub_agents_does_what_its_page_says(alone: Rlm, tmp_path: Path) -> None:
     shutil.copytree(WORKFLOWS, tmp_path / "workflows")
     subprocess.run([sys.executable, tmp_path / "workflows/record.py"], check=True)
     recording = tmp_path / "workflows/turns.jsonl"
@@ -81,7 +81,7 @@ def test_each_way_to_work_with_sub_agents_does_what_its_page_says(alone: Rlm, tm
     assert (alone.cwd / "hello.txt").read_text() == "HELLO\n"
 
 
-def test_a_killed_run_goes_on_without_the_sub_agents_that_were_done(alone: Rlm) -> None:
+def test_a_killed_run_continues_without_repeating_finished_sub_agents(alone: Rlm) -> None:
     shutil.copytree(KILLED, alone.cwd, dirs_exist_ok=True)
     recorded = (alone.cwd / "turns.jsonl").read_text()
     subprocess.run([sys.executable, alone.cwd / "record.py"], check=True)

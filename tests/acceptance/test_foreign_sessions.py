@@ -89,7 +89,7 @@ def test_a_session_in_a_cloned_repository_runs_nothing(cloned: tuple[Rlm, str]) 
     assert not (rlm.cwd / "pwned").exists()
 
 
-def test_beside_ones_own_a_newer_foreign_session_is_marked_and_passed_over(cloned: tuple[Rlm, str]) -> None:
+def test_a_newer_foreign_session_is_marked_and_not_used_by_default(cloned: tuple[Rlm, str]) -> None:
     rlm, foreign = cloned
     own = next(each for each in run_once(rlm).sessions if each.folder.name != foreign)
     rows = {line.split()[0]: line for line in rlm("ls").out.splitlines()}
@@ -101,7 +101,7 @@ def test_beside_ones_own_a_newer_foreign_session_is_marked_and_passed_over(clone
     assert own.folder.name in rlm("resume", "more").err
 
 
-def test_trust_says_first_what_would_run_and_makes_it_ones_own(cloned: tuple[Rlm, str]) -> None:
+def test_trust_shows_first_what_would_run_and_makes_the_session_the_users_own(cloned: tuple[Rlm, str]) -> None:
     rlm, id = cloned
     done = rlm("resume", id, "--replay", "--trust", "more")
     assert done.code == 0, done.err
@@ -137,7 +137,7 @@ def test_a_planted_folder_for_sessions_is_one_clear_error(alone: Rlm, plant: Any
     assert [path for path in left if "session-key" not in path.name and path.suffix] == []
 
 
-def test_planted_sessions_of_odd_shapes_are_passed_over(alone: Rlm) -> None:
+def test_planted_sessions_with_strange_contents_are_ignored(alone: Rlm) -> None:
     sessions = alone.cwd / ".rlm" / "sessions"
     for number in range(6):
         (sessions / (f"{number}" * 12)).mkdir(parents=True)
@@ -159,7 +159,7 @@ def test_planted_sessions_of_odd_shapes_are_passed_over(alone: Rlm) -> None:
 # ---- saved variables
 
 
-def test_variables_that_another_has_put_there_are_not_loaded(alone: Rlm) -> None:
+def test_variables_of_another_user_are_not_loaded(alone: Rlm) -> None:
     saved = run_once(alone, cells=("x = 5",), RLM_CHECKPOINT="1").session.folder / "variables.pickle"
     assert "not restored" not in alone("resume", "more").err
     saved.write_bytes(pickle.dumps(({"x": pickle.dumps(Payload())}, {})))
@@ -171,7 +171,7 @@ def test_variables_that_another_has_put_there_are_not_loaded(alone: Rlm) -> None
     assert not (alone.cwd / "pwned").exists()
 
 
-def test_what_a_sandbox_has_saved_is_loaded_in_a_sandbox_only(alone: Rlm) -> None:
+def test_variables_from_a_sandbox_are_loaded_only_in_a_sandbox(alone: Rlm) -> None:
     run_once(alone, "--sandbox", cells=("x = 5",), RLM_CHECKPOINT="1")
     boxed = alone("resume", "more")
     assert "x." in next(m["content"] for m in boxed.session.messages if "Restored: " in str(m["content"]))
@@ -205,7 +205,7 @@ def test_no_cell_in_a_sandbox_sees_the_key_to_sign_sessions_with(alone: Rlm) -> 
 # ---- resume keeps the sandbox
 
 
-def test_the_settings_of_a_run_come_back_and_what_differs_is_reported(alone: Rlm) -> None:
+def test_the_settings_of_a_run_are_restored_and_differences_are_reported(alone: Rlm) -> None:
     done = run_once(alone, "--max-turns", "7", "--max-depth", "1", RLM_EXEC_TIMEOUT="9", RLM_API_KEY="sk-secret-secret")
     settings = done.session.meta["settings"]
     assert (settings["max_turns"], settings["max_depth"], settings["exec_timeout"]) == ("7", "1", "9")
@@ -239,7 +239,7 @@ def test_no_variable_lowers_the_sandbox_of_a_session(alone: Rlm) -> None:
     assert "sandbox bwrap ·" in alone("resume", "more", RLM_SANDBOX="bwrap").err
 
 
-def test_what_is_outside_the_working_directory_must_be_named_again(alone: Rlm) -> None:
+def test_files_outside_the_working_directory_must_be_named_again(alone: Rlm) -> None:
     outside = alone.folder / "data.txt"
     outside.write_text("data")
     id = run_once(alone, "--context", str(outside)).session.folder.name
@@ -251,7 +251,7 @@ def test_what_is_outside_the_working_directory_must_be_named_again(alone: Rlm) -
     assert alone("resume", id, "more").code == 0, "the option no longer belongs to the session"
 
 
-def test_a_link_that_took_the_place_of_a_file_leads_nowhere(alone: Rlm) -> None:
+def test_a_link_that_replaced_a_file_is_not_followed(alone: Rlm) -> None:
     (alone.cwd / "data.txt").write_text("data")
     id = run_once(alone, "--context", "data.txt").session.folder.name
     (alone.cwd / "data.txt").unlink()
@@ -259,7 +259,7 @@ def test_a_link_that_took_the_place_of_a_file_leads_nowhere(alone: Rlm) -> None:
     assert "Set it again" in alone("resume", id, "more").err
 
 
-def test_a_session_of_another_folder_says_how_to_go_on(alone: Rlm) -> None:
+def test_a_session_of_another_folder_shows_how_to_continue(alone: Rlm) -> None:
     home = str(alone.cwd / ".rlm")
     run_once(alone)
     moved = Rlm(alone.folder / "moved", {**alone.environment, "HOME": str(alone.folder / "home")})

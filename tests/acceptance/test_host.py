@@ -95,7 +95,7 @@ def test_two_hosts_of_one_program_have_endpoints_and_settings_of_their_own(rlm: 
     assert (0, 1) == tuple(len(server.requests[0].body.get("tools", ())) for server in (left, right))
 
 
-def test_what_is_not_allowed_is_refused_by_its_name_before_anything_is_changed(rlm: Make) -> None:
+def test_invalid_arguments_are_refused_by_name_before_anything_is_changed(rlm: Make) -> None:
     program = (
         "import asyncio, rlm\n"
         "for settings in ({'max_turns': 0}, {'max_turns': '3'}, {'tools': ['nose']}, {'max_turn': 3}, {'images': 'on'}):\n"

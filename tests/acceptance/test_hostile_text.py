@@ -154,7 +154,7 @@ def over(number: int) -> str:
     return f"[page {number} ends]"
 
 
-def test_what_the_model_says_while_it_streams(rlm: Make) -> None:
+def test_streamed_text_of_the_model(rlm: Make) -> None:
     watched = Watched()
 
     def script(request: Request) -> Answer:
@@ -178,7 +178,7 @@ for number, page in enumerate(json.load(open("pages.json"))):
 """
 
 
-def test_what_a_cell_prints_while_it_runs(rlm: Make) -> None:
+def test_output_of_a_running_cell(rlm: Make) -> None:
     """A program's output is first processed as by a terminal, then cleaned for the real one."""
     watched = Watched()
 
@@ -215,7 +215,7 @@ def first_line(string: str) -> str:
     return string.splitlines()[0]
 
 
-def test_names_of_tools_that_a_model_makes_up(rlm: Make) -> None:
+def test_names_of_tools_that_do_not_exist(rlm: Make) -> None:
     with Scripted(calls(*((string, {}) for string in MARKED)), text("end")) as server:
         output = shown(seen(rlm(server), "go"), live=True)
     assert_all_arrived(output, [string for string in MARKED if len(string) < 80])
@@ -228,7 +228,7 @@ len(await asyncio.gather(*(rlm.run(task, tools=()) for task in tasks), return_ex
 """
 
 
-def test_tasks_of_children_and_what_a_provider_has_to_say(rlm: Make) -> None:
+def test_tasks_of_children_and_error_texts_of_a_provider(rlm: Make) -> None:
     """The provider's first reply to each child is a temporary error, and the second one refuses its request."""
     tasks = [" ".join(words(string) for string in MARKED[start : start + 3]) for start in range(0, len(CORPUS), 3)]
     failed: set[str] = set()
@@ -253,7 +253,7 @@ def test_tasks_of_children_and_what_a_provider_has_to_say(rlm: Make) -> None:
 
 
 @pytest.mark.parametrize("env", [{}, {"RLM_DEBUG": "1"}])
-def test_what_the_provider_refuses_the_run_with(without_tools: Make, env: dict[str, str]) -> None:
+def test_a_refusal_of_the_provider(without_tools: Make, env: dict[str, str]) -> None:
     """Error texts are clipped."""
     with Scripted(error(400, WHOLE)) as server:
         output = shown(seen(without_tools(server), "-q", "go", **env))
@@ -304,7 +304,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Rlm:
 
 
 @pytest.mark.parametrize("options", [{}, {"lines": 50}], ids=["at once", "through a pager"])
-def test_a_session_that_is_shown(kept: Rlm, options: dict[str, Any]) -> None:
+def test_show(kept: Rlm, options: dict[str, Any]) -> None:
     assert_all_arrived(shown(seen(kept, "show", "--whole", **options)))
 
 
@@ -402,14 +402,14 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("command", REFUSED, ids=lambda command: " ".join(command).split("«")[0])
-def test_what_is_refused_is_named(rlm: Make, command: tuple[str, ...]) -> None:
+def test_refused_arguments_are_quoted(rlm: Make, command: tuple[str, ...]) -> None:
     with Scripted(text("never")) as server:
         output = shown(seen(rlm(server), *command, RLM_TOOLS=""), live="--home" in command or "--model" in command)
     assert_marks_arrived(output)
     assert_marks_arrived(output, END)
 
 
-def test_a_variable_that_is_refused_is_named(alone: Rlm) -> None:
+def test_refused_variables_are_quoted(alone: Rlm) -> None:
     """A base URL is checked by the SDK, whose error text is shown."""
     for name in ("RLM_TOOLS", "RLM_SANDBOX", "RLM_BASE_URL"):
         output = shown(seen(alone, "go", **{name: ARGUMENT}), live=True)
@@ -439,7 +439,7 @@ def installed_with(site: Path, command: Path) -> Path:
     return command
 
 
-def test_what_skills_say_of_themselves(alone: Rlm, tmp_path: Path) -> None:
+def test_errors_and_descriptions_of_skills(alone: Rlm, tmp_path: Path) -> None:
     for number, string in enumerate(MARKED):
         folder = alone.cwd / ".agents" / "skills" / str(number)
         folder.mkdir(parents=True)
@@ -454,7 +454,7 @@ def test_what_skills_say_of_themselves(alone: Rlm, tmp_path: Path) -> None:
     assert_marks_arrived(output, END)
 
 
-def test_what_the_doctor_finds(rlm: Make) -> None:
+def test_the_findings_of_the_doctor(rlm: Make) -> None:
     with Scripted(text("never"), models=[WHOLE]) as server:
         command = rlm(server)
         outputs = [

@@ -182,7 +182,7 @@ def test_a_line_is_complete_on_disk_before_the_next_request_leaves(rlm: Make, tm
 # ---- records
 
 
-def test_records_say_what_happened(rlm: Make) -> None:
+def test_records_contain_what_happened(rlm: Make) -> None:
     cell = "import os\nname = 1\ntry:\n    await rlm.run('child')\nexcept rlm.AgentError: pass\nos._exit(1)"
 
     def script(request: Request) -> Answer:
@@ -246,7 +246,7 @@ def test_an_assistant_message_is_journalled_as_received(rlm: Make) -> None:
 # ---- meta.json
 
 
-def test_meta_says_what_the_session_is_and_how_it_ended(rlm: Make) -> None:
+def test_meta_describes_the_session_and_its_end(rlm: Make) -> None:
     done, _ = play(rlm, call("ipython", code="1/0"), text("the answer"))
     meta = done.session.meta
     assert (None, 0, "scripted", "done", "done", "go", "the answer", 2) == tuple(
@@ -286,7 +286,7 @@ def test_meta_of_a_child_names_its_parent_and_the_parent_sums_the_tree(rlm: Make
     assert (2, 1) == tuple(done.session.meta["metrics"][name] for name in ("agents", "max_depth"))
 
 
-def test_meta_is_true_while_the_run_goes_on(rlm: Make, tmp_path: Path) -> None:
+def test_meta_is_correct_while_the_run_continues(rlm: Make, tmp_path: Path) -> None:
     seen: list[Json] = []
 
     def script(request: Request) -> Answer:
@@ -328,7 +328,7 @@ def test_a_session_that_was_killed_is_shown_as_lost(without_tools: Make) -> None
 # ---- attempts of a cell
 
 
-def test_a_cell_that_changes_directory_moves_nothing_of_the_session(rlm: Make, tmp_path: Path) -> None:
+def test_a_cell_that_changes_the_directory_does_not_move_the_session(rlm: Make, tmp_path: Path) -> None:
     (tmp_path / "away").mkdir()
     away = call("ipython", code=f"import os\nos.chdir('{tmp_path}/away')\nprint('x' * 500)")
     done, _ = play(rlm, away, call("ipython", code="print('y' * 500)"), text("end"), RLM_MAX_OUTPUT="100")
@@ -336,7 +336,7 @@ def test_a_cell_that_changes_directory_moves_nothing_of_the_session(rlm: Make, t
     assert [] == list((tmp_path / "away").iterdir())
 
 
-def test_a_link_that_a_cell_planted_leads_no_write_outside(rlm: Make, tmp_path: Path) -> None:
+def test_a_link_of_a_cell_redirects_no_write(rlm: Make, tmp_path: Path) -> None:
     (tmp_path / "away").mkdir()
     plant = (
         "import pathlib, shutil\nfolder, = pathlib.Path('.rlm/sessions').glob('?' * 12)\n"
@@ -381,7 +381,7 @@ def test_the_system_prompt_is_short_and_the_same_in_the_same_folder(rlm: Make) -
         ({}, ("rlm.run", "sub-agent", "context")),
     ],
 )
-def test_the_system_prompt_is_silent_about_what_is_switched_off(
+def test_the_system_prompt_does_not_mention_what_is_switched_off(
     rlm: Make, env: dict[str, str], silent: tuple[str, ...]
 ) -> None:
     (prompt,) = prompts(rlm, env)
@@ -389,7 +389,7 @@ def test_the_system_prompt_is_silent_about_what_is_switched_off(
     assert [] == [word for word in silent if word in reported]
 
 
-def test_the_prompt_can_be_added_to_and_replaced(rlm: Make, tmp_path: Path) -> None:
+def test_the_prompt_can_be_extended_and_replaced(rlm: Make, tmp_path: Path) -> None:
     (tmp_path / "prompt.txt").write_text("You are a test.\n")
     replaced = {"RLM_SYSTEM_PROMPT_PATH": str(tmp_path / "prompt.txt")}
     added = {"RLM_APPEND_TO_SYSTEM_PROMPT": "Be brief."}

@@ -74,7 +74,7 @@ def without(record: Json, name: str) -> Json:
     return {key: value for key, value in record.items() if key != name}
 
 
-def test_the_text_as_it_streams_comes_with_deltas_alone(without_tools: Make) -> None:
+def test_streamed_text_is_reported_only_with_deltas(without_tools: Make) -> None:
     words = "a text that comes in more than one piece, for it is longer than twenty letters"
     with Scripted(text(words), text(words)) as server:
         plain = without_tools(server)("--json", "go")

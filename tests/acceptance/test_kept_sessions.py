@@ -65,7 +65,7 @@ def test_sessions_are_found_from_a_subfolder_and_a_new_run_stays_where_it_is(use
     assert [] == ids(user, "-C", "src", "--home", "none"), "a home that is named is not searched for"
 
 
-def test_what_others_have_put_above_is_not_found(user: Rlm, tmp_path: Path) -> None:
+def test_sessions_of_others_in_parent_folders_are_not_found(user: Rlm, tmp_path: Path) -> None:
     kept(user, 1, home="../else/.rlm")
     (user.cwd / "inner").mkdir()
     (user.cwd / ".rlm").symlink_to(tmp_path / "else" / ".rlm")
@@ -87,7 +87,7 @@ def test_every_id_that_is_shown_can_be_shown_and_exported(user: Rlm) -> None:
     assert 1 == user("show", "sub-ffffffff").code
 
 
-def test_the_resume_line_of_the_footer_goes_on_from_where_the_user_is(without_tools: Make, tmp_path: Path) -> None:
+def test_the_resume_line_of_the_footer_works_where_the_user_is(without_tools: Make, tmp_path: Path) -> None:
     with Scripted(lambda request: text(f"answer {len(request.messages)}")) as server:
         rlm_command = without_tools(server)
         (rlm_command.cwd / "in ner").mkdir()
@@ -111,7 +111,7 @@ def test_the_resume_line_of_the_footer_goes_on_from_where_the_user_is(without_to
 # ---- rm, prune, stop
 
 
-def test_rm_removes_what_is_named_and_nothing_else(user: Rlm, tmp_path: Path) -> None:
+def test_rm_removes_only_the_named_sessions(user: Rlm, tmp_path: Path) -> None:
     first, second, third = kept(user, 1, 2, 3)
     sessions = user.cwd / ".rlm/sessions"
     outside = tmp_path / "outside"
@@ -148,7 +148,7 @@ def test_a_user_at_a_terminal_is_asked(user: Rlm) -> None:
         assert left == ids(user)
 
 
-def test_prune_removes_what_is_old_and_this_users_own(user: Rlm) -> None:
+def test_prune_removes_only_old_sessions_of_this_user(user: Rlm) -> None:
     new, old, older = kept(user, 0.1, 20, 40)
     (strange,) = kept(user, 50)
     meta = user.cwd / ".rlm/sessions" / strange / "meta.json"

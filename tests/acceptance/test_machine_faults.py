@@ -438,7 +438,7 @@ def test_each_fault_is_provoked() -> None:
     assert list(PROVOKE) == [fault.name for fault in MACHINE_FAULTS]
 
 
-def test_a_record_that_was_half_written_is_reported_when_it_is_cut(machine: Machine) -> None:
+def test_an_incomplete_record_is_reported_when_it_is_removed(machine: Machine) -> None:
     """As a power failure leaves it."""
     machine.script()
     with (machine.go().session.folder / "messages.jsonl").open("a") as journal:
@@ -472,7 +472,7 @@ def check_words(fault: MachineFault, done: Done) -> None:
     assert [] == [line for line in lines[:-1] if line.startswith("rlm: ")]
 
 
-def test_too_few_processes_are_reported_before_anything_is_begun(machine: Machine) -> None:
+def test_a_low_limit_of_processes_is_reported_before_anything_begins(machine: Machine) -> None:
     """Root has no limit of processes, so root becomes another user in a user namespace."""
     somebody = "unshare --user --map-user=1000 " if os.geteuid() == 0 else ""
     machine.script()

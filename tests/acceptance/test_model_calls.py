@@ -93,7 +93,7 @@ async def test_map_keeps_the_order_and_the_limit_and_tries_again() -> None:
     assert (most, tries[2], tries[5], tries[1]) == (3, 3, 3, 1)
 
 
-async def test_the_first_exception_cancels_the_rest() -> None:
+async def test_the_first_exception_cancels_the_other_items() -> None:
     ended: list[int] = []
 
     async def work(item: int) -> None:
@@ -119,7 +119,7 @@ async def test_wrong_numbers_are_refused_and_no_items_are_no_work() -> None:
             await each(work, [1], limit=limit, retries=retries, keep=False)
 
 
-async def test_what_is_for_cells_alone_says_what_to_use_elsewhere() -> None:
+async def test_functions_only_for_cells_show_the_alternative_elsewhere() -> None:
     with pytest.raises(AgentError, match=r"use rlm\.run\(task, tools=\(\)\)"):
         await sdk.llm("x")
     with pytest.raises(AgentError, match=r"rlm\.answer works only in the cells of an agent"):

@@ -67,7 +67,7 @@ os.symlink(HOME, 'out')
 
 
 @pytest.mark.parametrize("sandbox", ["bwrap", "off"])
-def test_what_the_user_named_is_not_followed_again(rlm: Make, sandbox: str) -> None:
+def test_paths_of_the_user_are_not_resolved_again(rlm: Make, sandbox: str) -> None:
     cells: list[str] = []
     with Scripted(script(cells)) as server:
         command = rlm(server)
@@ -102,7 +102,7 @@ def test_what_the_user_named_is_not_followed_again(rlm: Make, sandbox: str) -> N
 
 
 @pytest.mark.parametrize("sandbox", ["bwrap", "off"])
-def test_the_folder_of_a_sub_agent_is_not_followed_when_it_has_become_a_link(rlm: Make, sandbox: str) -> None:
+def test_the_folder_of_a_sub_agent_is_not_followed_if_it_has_become_a_link(rlm: Make, sandbox: str) -> None:
     """The cell replaces it after the child has begun, and before the child's kernel and command start there."""
     outside: list[Path] = []
 
@@ -155,7 +155,7 @@ def test_agents_read_nothing_from_outside(rlm: Make, sandbox: str) -> None:
     assert KEY not in seen(server)
 
 
-def test_an_output_that_is_no_plain_file_is_refused_before_the_run(without_tools: Make) -> None:
+def test_an_output_that_is_not_a_regular_file_is_refused_before_the_run(without_tools: Make) -> None:
     with Scripted(text("never")) as server:
         command = without_tools(server)
         home, work = make_home(command), command.cwd
@@ -191,7 +191,7 @@ FIGURE = "from IPython.display import Image\nImage(bytes.fromhex('89504e470d0a1a
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_outputs_are_written_and_redacted_nowhere_else(rlm: Make, moved: bool) -> None:
+def test_outputs_are_written_and_redacted_only_in_their_folder(rlm: Make, moved: bool) -> None:
     """Without a sandbox a cell can change the session's folder, too."""
     cells: list[str] = []
     with Scripted(script(cells)) as server:

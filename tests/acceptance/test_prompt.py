@@ -133,7 +133,7 @@ def test_a_notebook_that_the_user_and_the_agent_share(rlm: Make, terminal: Open)
     nothing_left(command, besides=("tmux: server", "sh", "bash", "dash", "cat"))
 
 
-def test_while_the_agent_works(rlm: Make, terminal: Open, tmp_path: Path) -> None:
+def test_inputs_while_the_agent_works(rlm: Make, terminal: Open, tmp_path: Path) -> None:
     """Messages, the queue, outputs that are folded, Ctrl-C at each stage, and a terminal whose size changes.
 
     A paste is treated as one input, also if it arrives while something is printed.
@@ -217,7 +217,7 @@ def test_while_the_agent_works(rlm: Make, terminal: Open, tmp_path: Path) -> Non
     nothing_left(command, besides=("tmux: server", "sh", "bash", "dash", "cat"))
 
 
-def test_confirm_faults_pastes_and_a_session_that_is_resumed(rlm: Make, terminal: Open, tmp_path: Path) -> None:
+def test_confirm_faults_pastes_and_a_resumed_session(rlm: Make, terminal: Open, tmp_path: Path) -> None:
     """Also: keys that were typed before the prompt appeared, hostile text, wide characters, the bell, SIGKILL."""
     cut_off = "This text breaks off in the middle of a sentence, and the connection with it."
     broken = [replace(text(cut_off), ending="half")]
@@ -287,7 +287,7 @@ def test_confirm_faults_pastes_and_a_session_that_is_resumed(rlm: Make, terminal
     nothing_left(command, besides=("tmux: server", "sh", "bash", "dash", "cat"))
 
 
-def test_what_is_wrong_at_the_start_is_reported_at_the_prompt(rlm: Make, terminal: Open) -> None:
+def test_errors_at_the_start_are_reported_at_the_prompt(rlm: Make, terminal: Open) -> None:
     """Keys that were typed before the prompt appeared are not lost. A dumb terminal gets lines."""
     with Scripted(lambda request: text(f"Heard: {task(request)}")) as server:
         command = rlm(server)

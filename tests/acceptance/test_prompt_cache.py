@@ -91,7 +91,7 @@ def test_requests_only_grow_and_the_agents_of_a_run_begin_alike(rlm: Make) -> No
     assert 1 == len({json.dumps(request.body["tools"]) for request in server.requests})
 
 
-def test_only_openai_is_sent_a_cache_key_and_few_agents_share_one(tmp_path: Path) -> None:
+def test_only_openai_gets_a_cache_key_and_few_agents_share_one(tmp_path: Path) -> None:
     fan = "import asyncio\nlen(await asyncio.gather(*(rlm.run(f'{n}', tools=()) for n in range(9))))"
 
     def script(request: Request) -> Answer:

@@ -139,7 +139,7 @@ A call with another task runs normally.]"""
 AGAIN = "r = await rlm.run('pickled'); print(r.value, r.replayed)"
 
 
-def test_what_was_finished_is_not_paid_twice(rlm: Make) -> None:
+def test_finished_work_is_not_paid_twice(rlm: Make) -> None:
     provider = Provider()
     with Scripted(provider) as server:
         run = rlm(server)

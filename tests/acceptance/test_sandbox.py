@@ -169,7 +169,7 @@ def test_the_other_tools_are_confined_too(sandboxed: Make, tmp_path: Path) -> No
     assert "one" == outside.read_text()
 
 
-def test_a_child_is_confined_in_the_same_way_wherever_it_is_sent(sandboxed: Make, tmp_path: Path) -> None:
+def test_a_child_is_confined_in_the_same_way_in_every_folder(sandboxed: Make, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
 
@@ -192,7 +192,7 @@ def test_a_child_is_confined_in_the_same_way_wherever_it_is_sent(sandboxed: Make
 
 
 @pytest.mark.attack("changing the sandbox of a child")
-def test_what_a_cell_has_changed_changes_no_sandbox_of_a_child(rlm: Make, tmp_path: Path) -> None:
+def test_changes_of_a_cell_do_not_change_the_sandbox_of_a_child(rlm: Make, tmp_path: Path) -> None:
     """There was no repository before the run, so nothing was protected; protected folders cannot be moved.
 
     Relative links, and links into bwrap's old root, lead to other places while bwrap mounts.
@@ -304,7 +304,7 @@ def test_context_and_a_child_s_result_cross_the_sandbox(sandboxed: Make, tmp_pat
         ("skill-calls", "1"),
     ],
 )
-def test_the_host_follows_no_link_that_a_cell_has_put_in_a_file_s_place(
+def test_the_host_follows_no_link_that_a_cell_has_put_in_place_of_a_file(
     sandboxed: Make, tmp_path: Path, plant: str, do: str
 ) -> None:
     secret = tmp_path / "secret"
@@ -320,7 +320,7 @@ def test_the_host_follows_no_link_that_a_cell_has_put_in_a_file_s_place(
     assert not any(b"say()\n" in content for content in kept)
 
 
-def test_a_kernel_in_a_sandbox_is_interrupted_dies_and_comes_back_as_any_other(sandboxed: Make) -> None:
+def test_a_sandboxed_kernel_is_interrupted_dies_and_is_replaced_as_any_other(sandboxed: Make) -> None:
     _, (timed_out, kept, died, fresh, broken, back) = run_cells(
         sandboxed,
         [
@@ -355,7 +355,7 @@ def test_nothing_is_left_when_the_run_is_killed(sandboxed: Make) -> None:
     assert [] == [process for process in below if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_the_project_is_as_it_was_but_for_what_the_run_did(sandboxed: Make) -> None:
+def test_the_project_contains_only_changes_of_the_run(sandboxed: Make) -> None:
     """Placeholders for protected paths are removed, also those of a killed run."""
     cells = ["open('made', 'w').close()\nopen('.git/commondir', 'w').write('../evil')", "!git status --short"]
     with Scripted(always(hang())) as server:
@@ -374,7 +374,7 @@ def test_the_project_is_as_it_was_but_for_what_the_run_did(sandboxed: Make) -> N
     assert not {"commondir", "config.worktree"} & {path.name for path in (done.cwd / ".git").iterdir()}
 
 
-def test_links_that_lead_to_the_project_and_to_temporary_files_need_not_be_in_the_sandbox(
+def test_links_to_the_project_and_to_temporary_files_need_not_be_in_the_sandbox(
     sandboxed: Make, tmp_path: Path
 ) -> None:
     links = tmp_path / "links"
@@ -393,7 +393,7 @@ def test_links_that_lead_to_the_project_and_to_temporary_files_need_not_be_in_th
     assert f"{tmp_path / 'project'}\n" == said
 
 
-def test_what_guarded_files_hold_can_be_read(sandboxed: Make) -> None:
+def test_guarded_files_can_be_read(sandboxed: Make) -> None:
     def make(server: Scripted) -> Rlm:
         command = sandboxed(server)
         (command.cwd / ".envrc").write_text("export A=1")
@@ -435,7 +435,7 @@ WORK = {
 }  # fmt: skip
 
 
-def test_everyday_work_goes_on(sandboxed: Make) -> None:
+def test_normal_work_is_possible(sandboxed: Make) -> None:
     cells = [f"ok = None\n{code}\nprint('RESULT', bool(ok))" for code in WORK.values()]
     limits = {"RLM_SANDBOX_MEMORY": "8192", "RLM_SANDBOX_FILE_SIZE": "4096"}
     _, results = run_cells(sandboxed, cells, **limits)
@@ -529,7 +529,7 @@ def test_pip_installs_over_the_network(sandboxed: Make) -> None:
 # ---- what is reported, and what is refused
 
 
-def test_the_header_says_which_level_is_on(without_tools: Make) -> None:
+def test_the_header_shows_the_level_of_the_sandbox(without_tools: Make) -> None:
     with Scripted(always(text("a"))) as server:
         command = without_tools(server)
         heads = [
@@ -538,7 +538,7 @@ def test_the_header_says_which_level_is_on(without_tools: Make) -> None:
     assert ["sandbox off", "sandbox bwrap", "sandbox off"] == [head.split(" · ")[2] for head in heads]
 
 
-def test_if_it_is_required_but_unavailable_it_fails_before_anything_is_done(rlm: Make, tmp_path: Path) -> None:
+def test_if_it_is_required_but_unavailable_the_run_fails_before_anything_is_done(rlm: Make, tmp_path: Path) -> None:
     with Scripted(text("never")) as server:
         command = rlm(server)
         done = command("--sandbox", "go", PATH=str(tmp_path / "empty"))

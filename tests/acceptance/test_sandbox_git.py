@@ -161,7 +161,7 @@ def test_a_repository_of_another_user_is_not_opened(alone: Rlm) -> None:
     assert "belongs to another user" in access.note
 
 
-def test_why_git_cannot_work_is_reported_to_the_user_and_to_the_model(rlm: Make, alone: Rlm) -> None:
+def test_the_reason_why_git_cannot_work_is_reported_to_the_user_and_to_the_model(rlm: Make, alone: Rlm) -> None:
     home = Path(alone.env()["HOME"])
     shell(HOSTILE["the user's repository"], home, alone.env())
     _, err, prompt = sandboxed(rlm, home / "work", ["ls"])
@@ -173,7 +173,7 @@ def test_why_git_cannot_work_is_reported_to_the_user_and_to_the_model(rlm: Make,
 # ---- files that the configuration names
 
 
-def test_what_the_configuration_names_in_the_project_cannot_be_changed(rlm: Make, alone: Rlm) -> None:
+def test_files_in_the_project_that_the_configuration_names_cannot_be_changed(rlm: Make, alone: Rlm) -> None:
     """In the configuration of the repository and of the user; existing files and missing ones."""
     home = Path(alone.env()["HOME"])
     (home / ".gitconfig").write_text('[core]\nattributesFile = ~/x\n[merge "m"]\ndriver = ./tools/merge %A\n')

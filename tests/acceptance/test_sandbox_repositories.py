@@ -88,7 +88,7 @@ cd old && git commit -qam more && git checkout -q -b other && git stash list && 
 """
 
 
-def test_repositories_that_run_nothing_stay_as_they_are(rlm: Make) -> None:
+def test_repositories_that_run_nothing_are_unchanged(rlm: Make) -> None:
     """Also programs that a user's own repository ran before the run, because they do not come from it."""
     old = (
         "repository old; git -C old config core.fsmonitor false; git -C old config alias.x '!ls'; "
@@ -103,7 +103,7 @@ def test_repositories_that_run_nothing_stay_as_they_are(rlm: Make) -> None:
     assert ["f", "f", "s", "f", "f", "s", "f", "more"] == said.split()
 
 
-def test_what_is_kept_or_moved_is_reported_in_red_in_json_and_in_the_journal(rlm: Make) -> None:
+def test_kept_and_moved_configurations_are_reported_in_red_in_json_and_in_the_journal(rlm: Make) -> None:
     plant = f"{PREAMBLE}\nrepository sub; git -C sub config core.fsmonitor ./x; echo; git -C sub config alias.y '!z'"
     command, moved = run(rlm, [plant], "--color", "always", "-q")
     line = "This run changed sub/.git. git there would use: alias.y=!z; core.fsmonitor=./x."
@@ -120,14 +120,14 @@ def test_what_is_kept_or_moved_is_reported_in_red_in_json_and_in_the_journal(rlm
     assert "fsmonitor" in (command.cwd / "sub" / ".git" / "config.rejected").read_text()
 
 
-def test_an_old_configuration_comes_back(rlm: Make) -> None:
+def test_an_old_configuration_is_restored(rlm: Make) -> None:
     command, _ = run(rlm, ["git -C old config core.fsmonitor ./x; git -C old config user.name other"],
         before="git init -q old; git -C old config user.name me; git -C old config alias.x '!ls'")  # fmt: skip
     kept = outside(command, command.cwd / "old", ["git config user.name >&2; git config alias.x >&2"])
     assert "me\n!ls\n" == kept
 
 
-def test_what_could_not_be_searched_is_reported(rlm: Make) -> None:
+def test_folders_that_could_not_be_searched_are_reported(rlm: Make) -> None:
     deep = "/".join(["d"] * 110)
     _, done = run(rlm, [f"mkdir -p {deep}; git init -q {deep}"], before="mkdir -p big/$(seq -s / 110)")
     (error,) = errors(done)
@@ -135,7 +135,7 @@ def test_what_could_not_be_searched_is_reported(rlm: Make) -> None:
     assert "was not searched for new repositories" in error
 
 
-def test_what_a_killed_run_has_left_is_reported_by_the_next(rlm: Make) -> None:
+def test_repositories_of_a_killed_run_are_reported_by_the_next(rlm: Make) -> None:
     plant = f"{PREAMBLE}\nrepository sub; git -C sub config core.fsmonitor ./x"
     with Scripted(call("bash", command=plant), hang()) as server:
         command = replace(rlm(server), environment={**rlm(server).environment, "RLM_SANDBOX": "bwrap"})
@@ -176,7 +176,7 @@ FOUND = {
 
 
 @pytest.mark.parametrize("file", FOUND)
-def test_other_files_that_are_obeyed_are_found(alone: Rlm, file: str) -> None:
+def test_other_files_that_git_obeys_are_found(alone: Rlm, file: str) -> None:
     outside(alone, alone.cwd, ["git init -q"])
     inspection = Inspection.begin(alone.cwd, git_access(alone.cwd, [], alone.env()), [])
     assert "" == outside(alone, alone.cwd, [FOUND[file]])
@@ -189,7 +189,7 @@ def test_other_files_that_are_obeyed_are_found(alone: Rlm, file: str) -> None:
     assert inspection.before.risks == survey([alone.cwd]).risks
 
 
-def test_where_the_user_s_own_settings_look_for_hooks_is_searched_too(alone: Rlm, tmp_path: Path) -> None:
+def test_the_folder_for_hooks_in_the_users_settings_is_searched_too(alone: Rlm, tmp_path: Path) -> None:
     Path(alone.env()["HOME"], ".gitconfig").write_text("[core]\n\thooksPath = .githooks\n")
     attack = RepositoryAttack("hooks", "repository; mkdir .githooks; cp $E .githooks/pre-commit")
     access = git_access(alone.cwd, [], alone.env())

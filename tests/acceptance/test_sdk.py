@@ -57,7 +57,7 @@ def test_leaving_the_stream_cancels_the_run(rlm: Make) -> None:
     assert "cancelled" == json.loads((session / "meta.json").read_text())["status"]
 
 
-def test_a_loop_that_is_left_as_the_program_ends_stops_what_runs(rlm: Make) -> None:
+def test_a_loop_that_is_left_as_the_program_ends_stops_the_run(rlm: Make) -> None:
     """The end of `asyncio.run` cancels all tasks at once; kernels must end all the same, without messages."""
     program = (
         "import asyncio, rlm\n"
@@ -122,7 +122,7 @@ BAD_ARGUMENTS = [
 ]
 
 
-def test_a_bad_argument_is_refused_with_what_is_allowed_and_no_agent_starts(rlm: Make) -> None:
+def test_a_bad_argument_is_refused_with_the_allowed_values_and_no_agent_starts(rlm: Make) -> None:
     with Scripted(text("never")) as server:
         command = rlm(server)
         (command.cwd / "a-file").touch()
@@ -275,7 +275,7 @@ def test_an_error_carries_the_session_and_its_usage_and_the_last_record_of_a_str
         assert {name: last[name] for name in same} == {name: command[name] for name in same}
 
 
-def test_the_package_is_callable_and_what_it_says_of_itself_is_there(rlm: Make) -> None:
+def test_the_package_is_callable_and_all_of_its_names_exist(rlm: Make) -> None:
     program = (
         "import asyncio, rlm as package\nfrom rlm import *\nfrom rlm import rlm\n"
         "assert rlm is package\nassert all(getattr(rlm, name) for name in dir(rlm))\n"

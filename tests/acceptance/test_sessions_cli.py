@@ -26,7 +26,7 @@ def test_ls_lists_each_session_newest_first(without_tools: Make) -> None:
     assert listed.index("second") < listed.index("first")
 
 
-def test_ls_without_sessions_says_how_to_make_one(alone: Rlm) -> None:
+def test_ls_without_sessions_shows_how_to_create_one(alone: Rlm) -> None:
     done = alone("ls")
     assert (0, "") == (done.code, done.out)
     assert 'rlm "task"' in done.err
@@ -61,13 +61,13 @@ def test_a_long_session_goes_through_the_pager_which_lets_colours_through(withou
         assert output.startswith(words)
 
 
-def test_an_id_that_is_not_there_is_an_error_that_says_what_to_do(alone: Rlm) -> None:
+def test_an_unknown_id_is_an_error_with_a_solution(alone: Rlm) -> None:
     done = alone("show", "abcd")
     assert 1 == done.code
     assert "rlm ls" in done.err
 
 
-def test_resume_goes_on_exactly_and_says_that_the_kernel_is_fresh(rlm: Make) -> None:
+def test_resume_continues_exactly_and_reports_that_the_kernel_is_fresh(rlm: Make) -> None:
     with Scripted(call("ipython", code="value = 5"), text("first"), text("second")) as server:
         command = rlm(server)
         command("start")
@@ -108,7 +108,7 @@ def newest(server: Scripted) -> str:
     return task
 
 
-def test_fork_leaves_the_old_session_as_it_is(without_tools: Make) -> None:
+def test_fork_does_not_change_the_old_session(without_tools: Make) -> None:
     with Scripted(text("one"), text("two")) as server:
         command = without_tools(server)
         old = command("start").session
@@ -118,7 +118,7 @@ def test_fork_leaves_the_old_session_as_it_is(without_tools: Make) -> None:
     assert 2 == len(done.sessions)
 
 
-def test_limits_of_the_tree_go_on_where_they_were(without_tools: Make) -> None:
+def test_limits_of_the_tree_continue_where_they_were(without_tools: Make) -> None:
     with Scripted(text("one"), text("two"), text("three")) as server:
         command = without_tools(server)
         command("start")
@@ -178,7 +178,7 @@ def test_replay_runs_the_cells_again_and_shows_where_results_differ(rlm: Make) -
     assert [True, False, True] == [record["same"] for record in done.session.records if record["type"] == "rerun"]
 
 
-def test_a_checkpoint_brings_the_variables_back_and_says_which_could_not_be_saved(rlm: Make) -> None:
+def test_a_checkpoint_restores_the_variables_and_reports_those_that_could_not_be_saved(rlm: Make) -> None:
     """Only the user's variables; also if one replaces a name of the kernel."""
     cells = (
         "import threading, collections\nvalue = {'a': [1]}\ndef double(x): return 2 * x\nlock = threading.Lock()",
@@ -205,7 +205,7 @@ def test_a_checkpoint_brings_the_variables_back_and_says_which_could_not_be_save
     assert 0o600 == saved.stat().st_mode & 0o777
 
 
-def test_a_kernel_that_dies_while_it_saves_is_reported_and_nothing_printed_meanwhile_is_lost(rlm: Make) -> None:
+def test_a_kernel_that_dies_while_it_saves_is_reported_and_no_output_is_lost(rlm: Make) -> None:
     """`__reduce__` runs when the variable is saved."""
     talks = (
         "class Talks:\n    def __reduce__(self): print('while saving'); return (int, ())\nt = Talks()\nprint('cell')"
@@ -247,7 +247,7 @@ def test_export_writes_each_format_to_stdout_or_a_file(rlm: Make) -> None:
     assert json.loads(command("export", "--format", "atif").out)
 
 
-def test_export_of_what_is_not_there_is_an_error(without_tools: Make) -> None:
+def test_export_of_an_unknown_session_is_an_error(without_tools: Make) -> None:
     with Scripted(text("a"), text("b")) as server:
         command = without_tools(server)
         command("one")
@@ -258,7 +258,7 @@ def test_export_of_what_is_not_there_is_an_error(without_tools: Make) -> None:
     assert 2 == command("export", "-o", "no/such/folder/x.html").code
 
 
-def test_ls_shows_all_but_the_folder_on_a_terminal_of_80_columns(without_tools: Make) -> None:
+def test_ls_shows_everything_except_the_folder_on_a_terminal_of_80_columns(without_tools: Make) -> None:
     with Scripted(text("one")) as server:
         command = without_tools(server)
         done = command("a task with more words than there is room for on a line that also has a folder")

@@ -125,7 +125,7 @@ def test_any_other_number_of_occurrences_changes_nothing(rlm: Make, cwd: Path) -
     assert "x = 1\ny = 2\nx = 1\n" == (cwd / "a.py").read_text()
 
 
-def test_bytes_outside_the_match_mode_and_link_stay(rlm: Make, cwd: Path) -> None:
+def test_mode_link_and_bytes_outside_the_match_are_unchanged(rlm: Make, cwd: Path) -> None:
     real = cwd / "real.txt"
     real.write_bytes(b"\xff\xfe one\r\ntwo\r\nthr\x80ee")
     real.chmod(0o741)

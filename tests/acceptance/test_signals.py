@@ -183,7 +183,7 @@ def test_pressing_many_times_still_ends_the_run_in_order(
     assert "rlm resume" in done.err
 
 
-def test_a_run_that_nobody_may_hang_up_goes_on(rlm: Make) -> None:
+def test_a_run_that_ignores_sighup_continues(rlm: Make) -> None:
     """As with nohup."""
     with Scripted(
         call("ipython", code="print('in it', flush=True)\nimport time\ntime.sleep(1)"), text("end")
@@ -289,7 +289,7 @@ def hidden_processes(rlm: Rlm) -> list[str]:
     return words
 
 
-def test_what_a_command_has_left_running_is_no_zombie_once_it_has_ended(rlm: Make) -> None:
+def test_a_background_process_of_a_command_is_not_left_as_a_zombie(rlm: Make) -> None:
     """It then is a child of the `rlm` command, which reaps it when the next command has ended."""
     until_it_is_over = "until grep -q 'State:.Z' /proc/$(cat pid)/status; do sleep 0.01; done; echo it is over"
     there = []

@@ -105,7 +105,7 @@ def test_nothing_is_imported_before_it_is_used_and_a_reset_brings_skills_back(rl
     assert "'mine'\n" == cells_names
 
 
-def test_a_skill_is_none_of_the_names_that_are_lost_with_a_kernel(rlm: Make) -> None:
+def test_a_skill_is_not_among_the_names_that_are_lost_with_a_kernel(rlm: Make) -> None:
     lost, after = cells(rlm, "x = 1\nimport os\nos.kill(os.getpid(), 9)", "await say('still here')")
     assert "Nothing was defined." in lost
     assert "'still here'\n" == after
@@ -176,7 +176,7 @@ def test_a_run_that_is_killed_has_counted(rlm: Make) -> None:
     )
 
 
-def test_what_a_cell_writes_into_the_count_is_bounded_and_harmless(rlm: Make) -> None:
+def test_data_that_a_cell_writes_into_the_count_is_bounded_and_harmless(rlm: Make) -> None:
     junk = "import os\npath = os.environ['RLM_SKILL_CALLS_LOG']\nlog = open(path, 'a')\n"
     done, _ = play(
         rlm,
@@ -194,7 +194,7 @@ def test_what_a_cell_writes_into_the_count_is_bounded_and_harmless(rlm: Make) ->
 # ---- in the prompt
 
 
-def test_the_prompt_is_silent_about_skills_that_nothing_could_use(rlm: Make) -> None:
+def test_the_prompt_does_not_mention_skills_that_cannot_be_used(rlm: Make) -> None:
     for tools in ("", "edit,summarize"):
         _, requests = play(rlm, RLM_TOOLS=tools)
         assert "kill" not in prompt(requests), tools
@@ -261,7 +261,7 @@ def test_a_bad_name_is_refused_with_the_rule(alone: Rlm, name: str, why: str) ->
     assert [] == list(alone.cwd.iterdir())
 
 
-def test_a_skill_that_exists_is_not_touched(alone: Rlm) -> None:
+def test_an_existing_skill_is_not_changed(alone: Rlm) -> None:
     (alone.cwd / "vowels").write_text("mine")
     done = alone("skills", "new", "vowels")
     assert (2, "rlm: No skill was created: vowels exists already; choose another name, or remove it first.\n") == (
@@ -271,7 +271,7 @@ def test_a_skill_that_exists_is_not_touched(alone: Rlm) -> None:
     assert "mine" == (alone.cwd / "vowels").read_text()
 
 
-def test_check_says_what_is_wrong_where_and_what_to_write(alone: Rlm) -> None:
+def test_check_reports_the_problem_its_place_and_the_solution(alone: Rlm) -> None:
     assert 0 == alone("skills", "new", "vowels").code
     code, out = reported(alone("skills", "check", "vowels"))
     assert (0, "vowels: ok") == (code, out.splitlines()[-1])
@@ -284,7 +284,7 @@ def test_check_says_what_is_wrong_where_and_what_to_write(alone: Rlm) -> None:
     assert out.endswith("vowels: 1 to fix\n")
 
 
-def test_check_says_the_worst_of_several_and_no_folder_is_wrong(alone: Rlm) -> None:
+def test_the_status_of_check_is_that_of_the_worst_finding_and_a_missing_folder_is_an_error(alone: Rlm) -> None:
     alone("skills", "new", "vowels")
     code, out = reported(alone("skills", "check", "vowels", "nowhere"))
     assert 1 == code
@@ -300,7 +300,7 @@ def test_usage_errors_say_where_help_is(alone: Rlm, words: list[str]) -> None:
     assert 1 == done.err.count("\n")
 
 
-def test_names_that_a_terminal_would_obey_are_made_harmless(alone: Rlm) -> None:
+def test_control_sequences_in_names_are_made_harmless(alone: Rlm) -> None:
     evil = alone.cwd / "x\x1b]0;owned\x07\u202e"
     evil.mkdir()
     for done in (alone("skills", "check", evil.name), alone("skills", "new", evil.name)):
@@ -380,7 +380,7 @@ def test_a_skill_from_the_template_passes_its_own_tests_and_is_a_command(workspa
     assert '{"one two":2,"three":1}\n' == run(binaries / "vowels", "--texts", "one two", "three")
 
 
-def test_a_broken_skill_breaks_only_itself_and_says_why_when_used(installed: Rlm) -> None:
+def test_a_broken_skill_breaks_only_itself_and_gives_the_reason_when_used(installed: Rlm) -> None:
     good, broken, imported, still, shell = cells(
         installed,
         "await vowels(texts=['one two'])",
@@ -409,7 +409,7 @@ def test_a_hostile_description_stays_one_line_of_the_prompt(installed: Rlm) -> N
     assert line.endswith("mean/SKILL.md)"), "the wheel contains SKILL.md"
 
 
-def test_what_is_wrong_is_reported_by_the_list_and_the_doctor_alike_and_not_offered(
+def test_broken_skills_are_reported_by_the_list_and_the_doctor_alike_and_not_offered(
     installed: Rlm, workspace: Path
 ) -> None:
     """Also if the reason is new since the last run: a skill is tried again when its files change."""
@@ -467,7 +467,7 @@ def test_a_skill_on_the_users_python_path_is_one_too(rlm: Make, workspace: Path,
     assert 1 == counts(done.session)["skill_calls_python_vowels"]
 
 
-def test_the_list_says_state_version_and_origin_and_steers_no_terminal(installed: Rlm, workspace: Path) -> None:
+def test_the_list_shows_state_version_and_origin_and_controls_no_terminal(installed: Rlm, workspace: Path) -> None:
     done = installed("skills")
     assert 0 == done.code
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", done.out)

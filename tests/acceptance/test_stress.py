@@ -38,7 +38,7 @@ def script(request: Request) -> Answer:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_every_run_ends_with_a_true_account(rlm: Callable[[Scripted], Rlm], seed: int) -> None:
+def test_every_run_ends_with_a_correct_account(rlm: Callable[[Scripted], Rlm], seed: int) -> None:
     with Scripted(script) as server, ThreadPoolExecutor(1) as pool:
         command = rlm(server)
         process = command.start("--json", "go", RLM_MAX_DEPTH="1")

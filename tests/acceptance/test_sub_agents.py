@@ -113,7 +113,7 @@ def test_no_tools_is_one_plain_model_call(rlm: Make) -> None:
     assert "tools" not in asked.body
 
 
-def test_a_context_lands_in_the_childs_kernel_and_only_its_head_in_the_prompt(rlm: Make) -> None:
+def test_a_context_is_in_the_childs_kernel_and_only_its_head_in_the_prompt(rlm: Make) -> None:
     def child(request: Request) -> Answer:
         return (
             call("ipython", code="print(type(context).__name__, len(context['rows']), context['f'](2))")
@@ -189,7 +189,7 @@ print(said, (await rlm.run("a")).answer)
 """
 
 
-def test_what_is_no_request_costs_the_tree_no_agent_and_the_user_no_word(rlm: Make) -> None:
+def test_an_invalid_request_costs_the_tree_no_agent_and_is_not_reported_to_the_user(rlm: Make) -> None:
     done, _ = run(rlm, BAD_REQUESTS, RLM_MAX_AGENTS="2")
     assert "{'error'} did a" == done.session.results[0].strip()
     assert "Traceback" not in done.err
@@ -380,7 +380,7 @@ def test_a_context_is_loaded_by_the_childs_kernel_and_never_by_the_host(rlm: Mak
     assert parent != in_child
 
 
-def test_a_kernel_knows_rlm_without_the_weight_of_the_agent(rlm: Make) -> None:
+def test_a_kernel_has_rlm_without_importing_the_agent(rlm: Make) -> None:
     cell = (
         "import sys\nawait rlm.run('a')\n"
         "print([name for name in ('openai', 'rlm.host.run', 'rlm.sessions') if name in sys.modules])"

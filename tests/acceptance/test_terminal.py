@@ -62,7 +62,7 @@ def test_a_partial_answer_is_marked_above_it(rlm: Make, terminal: Open) -> None:
     assert seen[at : at + 3] == ["Partial answer:", "", "about one"]
 
 
-def test_the_live_tree_shows_what_runs_and_ctrl_c_ends_it(rlm: Make, terminal: Open) -> None:
+def test_the_live_tree_shows_running_agents_and_ctrl_c_ends_it(rlm: Make, terminal: Open) -> None:
     """One of the children is queued. Keys that are typed meanwhile break no row, and are there afterwards."""
     cell = "import asyncio\nawait asyncio.gather(*(rlm.run(f'child {n}') for n in range(3)))"
 
@@ -96,7 +96,7 @@ def nothing_left_but_the_terminal(command: Rlm) -> None:
     nothing_left(command, besides=("tmux: server", "sh", "bash", "dash", "cat"))
 
 
-def test_a_text_is_seen_while_it_streams(without_tools: Make, terminal: Open) -> None:
+def test_a_text_is_shown_while_it_is_streamed(without_tools: Make, terminal: Open) -> None:
     slow = text("These words come one after the other. " * 3 + "Done.").slowly(0.2)
     with Scripted(slow) as server:
         screen = terminal(without_tools(server), "go")

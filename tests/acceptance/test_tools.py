@@ -180,7 +180,7 @@ def test_a_timeout_interrupts_and_keeps_kernel_variables_and_what_was_printed(rl
     assert "1 2\n" == kept
 
 
-def test_only_a_cell_that_ignores_the_interrupt_costs_the_kernel_and_lost_names_are_reported(rlm: Make) -> None:
+def test_only_a_cell_that_ignores_the_interrupt_loses_the_kernel_and_lost_names_are_reported(rlm: Make) -> None:
     deaf = (
         "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('before')\n"
         "while True:\n    try:\n        time.sleep(1000)\n    except BaseException: pass"
@@ -225,7 +225,7 @@ def test_a_kernel_that_dies_is_reported_with_the_reason_and_a_fresh_one_is_ready
     assert "x" * len(DEATHS) == ran.read_text()
 
 
-def test_all_that_a_cell_printed_before_its_kernel_died_is_there(rlm: Make) -> None:
+def test_all_output_of_a_cell_before_the_death_of_its_kernel_is_kept(rlm: Make) -> None:
     """Also directly before, although the thread that sends the output dies with the kernel."""
     lines = "".join(f"{n}\n" for n in range(2_000))
     deaths = ["os._exit(3)", "os.kill(os.getpid(), 9)"]
@@ -293,7 +293,7 @@ def test_above_ten_million_characters_it_is_head_and_tail_whatever_the_setting(r
     assert 12_000_001 == (done.session.folder / "outputs" / "cell-1.txt").stat().st_size
 
 
-def test_what_is_kept_of_a_run_takes_a_bounded_part_of_the_disk(rlm: Make) -> None:
+def test_stored_outputs_of_a_run_take_a_bounded_part_of_the_disk(rlm: Make) -> None:
     """Also without a sandbox, and for every tool."""
     picture = "from IPython.display import display\ndisplay({'image/png': 'A' * 1_600_000}, raw=True)"
     done, _ = play(
@@ -317,7 +317,7 @@ def test_what_is_kept_of_a_run_takes_a_bounded_part_of_the_disk(rlm: Make) -> No
     assert 700_000 <= kept <= 1_000_000
 
 
-def test_the_context_holds_so_many_turns_and_results_say_so(rlm: Make) -> None:
+def test_the_context_contains_a_limited_number_of_turns_and_results_report_it(rlm: Make) -> None:
     done, server = play(rlm, *(call("ipython", code=f"print({n})") for n in range(4)), RLM_MAX_TURNS_IN_CONTEXT="2")
     assert [f"{n}\n[context turns: {min(n + 1, 2)}/2]" for n in range(4)] == done.session.results
     last = server.requests[-1].messages
@@ -424,7 +424,7 @@ WRONG = [
 ]
 
 
-def test_a_wrong_call_gets_a_result_that_says_what_is_right_and_the_run_goes_on(rlm: Make) -> None:
+def test_an_invalid_call_gets_a_result_with_the_right_form_and_the_run_continues(rlm: Make) -> None:
     done, _ = play(rlm, calls(*((name, written) for name, written, _ in WRONG), ("ipython", {"code": "'right'"})))
     *wrong, right = done.session.results
     for (name, written, says), result in zip(WRONG, wrong, strict=True):

@@ -114,7 +114,7 @@ def unlike() -> Iterator[list[Event]]:
     ]
 
 
-def test_datasets_loads_any_sessions_together_in_any_order_and_gives_back_what_was_there(tmp_path: Path) -> None:
+def test_datasets_loads_any_sessions_together_in_any_order_without_changes(tmp_path: Path) -> None:
     files = []
     for number, events in enumerate(unlike()):
         file = tmp_path / f"{number}.jsonl"

@@ -44,7 +44,7 @@ def script(request: Request) -> Answer:
 
 
 @pytest.mark.parametrize("sandbox", ["off", "bwrap"])
-def test_what_children_and_theirs_change_in_worktrees_comes_back_as_patches(rlm: Make, sandbox: str) -> None:
+def test_changes_of_children_and_grandchildren_in_worktrees_are_returned_as_patches(rlm: Make, sandbox: str) -> None:
     with Scripted(script) as server:
         command = rlm(server)
         work = command.cwd

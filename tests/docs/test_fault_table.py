@@ -20,7 +20,7 @@ def test_the_fault_tables_in_the_docs_are_those_that_the_tests_prove() -> None:
 
 
 @pytest.mark.parametrize("test", [fault.test for fault in KERNEL_FAULTS if fault.test])
-def test_a_fault_with_a_test_of_its_own_has_it(test: str) -> None:
+def test_the_separate_test_of_a_fault_exists(test: str) -> None:
     path, _, name = test.partition("::")
     assert f"\nasync def {name}(" in (text := (ROOT / path).read_text()) or f"\ndef {name}(" in text
 

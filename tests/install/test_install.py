@@ -95,7 +95,7 @@ def test_changed_added_and_removed_skills_are_followed_and_so_is_the_checkout(
     assert not (home.packages / "six.py").exists()
 
 
-def test_installing_again_gives_the_same_also_where_the_environment_was_removed_and_uninstalling_removes_it(
+def test_a_second_installation_gives_the_same_even_without_the_old_environment_and_uninstalling_removes_it(
     home: Home, skills: Skills
 ) -> None:
     skills.write("greet")
@@ -119,9 +119,7 @@ def test_installing_again_gives_the_same_also_where_the_environment_was_removed_
     home.install("--uninstall")
 
 
-def test_what_uv_installed_by_itself_is_ours_to_replace_though_the_folders_have_two_names(
-    home: Home, tmp_path: Path
-) -> None:
+def test_an_installation_by_uv_alone_is_replaced_even_if_the_folders_have_two_names(home: Home, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (home.path / ".local").symlink_to(tmp_path / "elsewhere")
     by_uv = home.run("uv", "tool", "install", home.checkout)
@@ -149,7 +147,7 @@ def test_paths_may_hold_blanks_and_every_other_awkward_character(
     assert home.call("rlm", "--version")
 
 
-def test_places_and_python_can_be_chosen_and_words_are_handed_on_to_uv(home: Home, tmp_path: Path) -> None:
+def test_folders_and_python_can_be_chosen_and_arguments_are_passed_on_to_uv(home: Home, tmp_path: Path) -> None:
     home = home.knowing(XDG_DATA_HOME=tmp_path / "elsewhere/data")
     marker = tmp_path / "evaluated"
     home.knowing(RLM_EXTRA_UV_ARGS=f"--with\n tabulate   --no-sources-package $(touch${{IFS}}{marker})").try_install()
@@ -213,7 +211,7 @@ def test_the_working_directory_has_no_influence_and_is_not_changed(
     assert ".venv" not in (home.tool / "pyvenv.cfg").read_text() + (home.tool / "uv-receipt.toml").read_text()
 
 
-def test_it_starts_itself_again_under_bash_when_another_shell_began_it(home: Home) -> None:
+def test_it_restarts_itself_with_bash_if_another_shell_runs_it(home: Home) -> None:
     done = home.run("dash", home.checkout / "install.sh", "--help")
     assert done.code == 0, done.err
     assert done.out.startswith("usage: ./install.sh")

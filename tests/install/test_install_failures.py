@@ -139,7 +139,7 @@ def install_twice_at_once(home: Home) -> None:
     assert home.call("greet") == "hello\n"
 
 
-def test_what_goes_wrong_after_a_rehearsal_that_worked_puts_the_previous_installation_back(
+def test_a_failure_after_a_successful_rehearsal_restores_the_previous_installation(
     home: Home, skills: Skills, ending: Callable[[str], Home], copy_checkout: Callable[[str], Path]
 ) -> None:
     skills.write("greet")

@@ -38,7 +38,7 @@ def strangers(tmp_path: Path) -> Path:
     return folder
 
 
-def test_names_on_an_index_never_replace_ours_though_no_sources_are_looked_at(
+def test_packages_on_an_index_never_replace_ours_even_without_sources(
     home: Home, skills: Skills, strangers: Path
 ) -> None:
     skills.write("greet")
@@ -51,7 +51,7 @@ def test_names_on_an_index_never_replace_ours_though_no_sources_are_looked_at(
     assert home.call("greet") == "hello\n"
 
 
-def test_a_requirement_that_brings_a_stranger_fails_the_installation(home: Home, strangers: Path) -> None:
+def test_a_dependency_on_a_package_of_a_stranger_fails_the_installation(home: Home, strangers: Path) -> None:
     extra = f"--find-links {strangers} --with rlm-skill-other"
     done = home.knowing(RLM_EXTRA_UV_ARGS=extra).try_install()
     assert done.code == 1

@@ -37,7 +37,7 @@ def test_the_host_opens_nothing_by_its_path() -> None:
         "shutil.rmtree(folder, ignore_errors=True)",
     ],
 )
-def test_what_is_found(tmp_path: Path, line: str) -> None:
+def test_these_lines_are_found(tmp_path: Path, line: str) -> None:
     (tmp_path / "module.py").write_text(line + "\n")
     assert ":1: use rlm.process.files" in check(tmp_path)
     (tmp_path / "module.py").write_text(f"{line}  # by path: a constant of the system\n")
@@ -56,6 +56,6 @@ def test_what_is_found(tmp_path: Path, line: str) -> None:
         "files.replace(path, data)",
     ],
 )
-def test_what_is_fine(tmp_path: Path, line: str) -> None:
+def test_these_lines_are_allowed(tmp_path: Path, line: str) -> None:
     (tmp_path / "module.py").write_text(f"async def f():\n    {line}\n")
     assert check(tmp_path) == ""

@@ -42,11 +42,11 @@ def never_run(*reports: Path) -> tuple[int, list[str]]:
     return done.returncode, done.stdout.splitlines()
 
 
-def test_what_one_user_skips_and_the_other_runs_is_well(tmp_path: Path) -> None:
+def test_a_test_that_one_user_skips_and_the_other_runs_is_fine(tmp_path: Path) -> None:
     assert never_run(report(tmp_path, "root"), report(tmp_path, "somebody")) == (0, [])
 
 
-def test_what_both_skip_is_named_with_its_reason_and_fails(tmp_path: Path) -> None:
+def test_a_test_that_both_skip_is_named_with_its_reason_and_fails(tmp_path: Path) -> None:
     one, two = report(tmp_path, "somebody"), report(tmp_path, "another")
     assert never_run(one, two) == (1, ["skipped in every run: test_all::test_of_root: takes root"])
 
@@ -62,7 +62,7 @@ def test_a_run_that_left_no_report_fails(tmp_path: Path) -> None:
     assert (code, line) == (1, f"no report, as that run did not come to its end: {tmp_path}/somebody.xml")
 
 
-def test_what_could_not_be_installed_is_named_and_does_not_fail(tmp_path: Path) -> None:
+def test_a_program_that_could_not_be_installed_is_named_and_does_not_fail(tmp_path: Path) -> None:
     tests = "import pytest\n\ndef test_of_a_program():\n    pytest.skip('NOT TESTED: there is no index')\n"
     skipped = "skipped in every run: test_all::test_of_a_program: NOT TESTED: there is no index"
     assert never_run(report(tmp_path, "root", tests), report(tmp_path, "somebody", tests)) == (0, [skipped])

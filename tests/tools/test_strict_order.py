@@ -25,7 +25,7 @@ def result(id: str) -> Json:
     return {"role": "tool", "tool_call_id": id, "content": "done"}
 
 
-def test_what_every_provider_takes_has_no_problem() -> None:
+def test_messages_that_every_provider_accepts_have_no_problem() -> None:
     assert problems([SYSTEM, USER, calls("a", "b"), result("b"), result("a"), PICTURE, SAYS, USER]) == []
 
 
@@ -51,5 +51,5 @@ def test_what_every_provider_takes_has_no_problem() -> None:
         ([USER, calls("a", arguments="[1]"), result("a")], "1: arguments that are no JSON object"),
     ],
 )
-def test_what_some_provider_refuses_is_reported(messages: list[Json], problem: str) -> None:
+def test_messages_that_some_provider_refuses_are_reported(messages: list[Json], problem: str) -> None:
     assert [] != [reported for reported in problems(messages) if problem in reported], problems(messages)

@@ -49,7 +49,7 @@ def test_a_repeated_flag_is_refused_rather_than_half_forgotten() -> None:
     assert done.stderr == "say: --names is given twice; write several values after one: --names A B\n"
 
 
-def test_what_is_no_text_is_printed_as_json() -> None:
+def test_a_value_that_is_not_text_is_printed_as_json() -> None:
     assert said("--text", "hi", "--as-data") == '{"said":["hi"],"voice":"alice","extra":{}}\n'
 
 
@@ -150,7 +150,7 @@ def test_importing_the_library_imports_the_standard_library_alone() -> None:
     assert foreign - {"sitecustomize", "usercustomize"} == {"rlm"}
 
 
-def test_what_run_raises_is_a_plain_traceback_with_status_1() -> None:
+def test_an_exception_of_run_is_a_plain_traceback_with_status_1() -> None:
     done = say("--text", "")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("Traceback (most recent call last):\n")
@@ -252,7 +252,7 @@ TAKES_JSON = [
 ]
 
 
-def test_what_is_no_plain_value_or_list_takes_json(bench: Bench) -> None:
+def test_parameters_that_are_not_plain_values_or_lists_take_json(bench: Bench) -> None:
     taken = taken_by_kinds(
         bench, [(parameter, ["--value", words] if words else []) for parameter, words, _ in TAKES_JSON]
     )
@@ -377,7 +377,7 @@ def test_a_log_that_cannot_be_written_changes_nothing(bench: Bench, tmp_path: Pa
         assert list(bench.call("plain", "--text", "a", RLM_SKILL_CALLS_LOG=log)) == [0, "a\n", ""]
 
 
-def test_what_a_skill_raises_is_reported_with_its_own_frames_alone(bench: Bench) -> None:
+def test_an_exception_of_a_skill_is_reported_with_only_its_own_frames(bench: Bench) -> None:
     bench.write(
         "fails",
         "async def run(n: int = 1) -> None:\n    await deeper()\nasync def deeper():\n    raise ValueError('too small')\n",
@@ -407,7 +407,7 @@ def test_open_ended_parameters_have_no_flag_and_stay_empty(bench: Bench) -> None
         ("'\\ud800'", "\\ud800\n"),
     ],
 )
-def test_what_json_cannot_express_is_still_printed(bench: Bench, value: str, printed: str) -> None:
+def test_a_value_that_json_cannot_express_is_still_printed(bench: Bench, value: str, printed: str) -> None:
     bench.write("odd", f"async def run() -> object:\n    return {value}\n")
     code, out, err = bench.call("odd")
     assert (code, out, err) == (0, printed, "")

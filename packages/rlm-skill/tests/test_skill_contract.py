@@ -377,7 +377,7 @@ PARTS = ("SKILL.md", "pyproject.toml", "src", "src/wordy", "src/wordy/__init__.p
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_what_replaces_a_file_is_not_followed_and_not_waited_for(skill: Path, part: str) -> None:
+def test_a_link_or_pipe_in_place_of_a_file_is_not_followed_and_does_not_block(skill: Path, part: str) -> None:
     secret = skill.parent / "secret"
     secret.mkdir()
     (skill / part).rename(secret / "moved")
@@ -393,7 +393,7 @@ def test_what_replaces_a_file_is_not_followed_and_not_waited_for(skill: Path, pa
     )
 
 
-def test_a_pipe_in_the_place_of_what_an_installed_skill_says_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_in_place_of_the_file_of_an_installed_skill_does_not_block(tmp_path: Path) -> None:
     about = tmp_path / "rlm_skill_wordy-1.dist-info"
     about.mkdir()
     for name in ("METADATA", "direct_url.json", "entry_points.txt"):

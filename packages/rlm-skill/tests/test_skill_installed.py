@@ -162,7 +162,7 @@ def test_a_damaged_distribution_is_still_listed(site: Path) -> None:
         ("{}", "index"),
     ],
 )
-def test_the_origin_is_what_the_installer_wrote_down(site: Path, url: str, origin: str) -> None:
+def test_the_origin_is_read_from_the_installers_record(site: Path, url: str, origin: str) -> None:
     install(site, "plain", direct_url_json=url)
     assert only(site).origin == origin
 
@@ -210,13 +210,13 @@ def test_the_first_folder_of_the_path_wins_and_missing_ones_are_passed_over(site
     assert installed_names(path) == ("plain",)
 
 
-def test_a_skill_can_be_imported_aside_to_see_whether_it_would_fail() -> None:
+def test_a_skill_can_be_imported_in_another_process_to_see_whether_it_fails() -> None:
     assert try_import("say") is None
     assert try_import("no_such_skill") == "ModuleNotFoundError: No module named 'no_such_skill'"
     assert try_import("say", seconds=1e-6) == "its import takes more than 1e-06 s"
 
 
-def test_a_skill_is_tried_for_who_ignores_the_end_of_children_too() -> None:
+def test_a_skill_is_tried_also_if_sigchld_is_ignored() -> None:
     ignoring = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); from rlm.skill import try_import; "
     program = f"{ignoring}print(try_import('say'), try_import('no_such_skill'))"
     reported = subprocess.check_output([sys.executable, "-c", program], text=True)
@@ -242,7 +242,7 @@ IMPORTS = {
 }
 
 
-def test_what_an_import_does_is_reported_and_harms_neither_the_others_nor_who_asks(
+def test_each_failing_import_is_reported_and_harms_neither_the_others_nor_the_caller(
     installation: Installation, tmp_path: Path
 ) -> None:
     """In the environment of wheels, because only installed skills are tried."""

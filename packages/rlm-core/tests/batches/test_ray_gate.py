@@ -20,7 +20,7 @@ async def with_one_free() -> GateActor:
     return gate
 
 
-async def test_what_a_worker_has_is_given_back_when_it_is_lost() -> None:
+async def test_the_slots_of_a_lost_worker_are_released() -> None:
     gate = await with_one_free()
     waiting = asyncio.create_task(gate.enter("a", 2, ROOT))
     await asyncio.sleep(0)

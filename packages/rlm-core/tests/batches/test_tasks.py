@@ -142,7 +142,7 @@ def test_each_error_in_a_table_is_reported(tmp_path: Path, text: str, columns: d
     assert words in str(refused.value)
 
 
-def test_what_is_no_parquet_is_refused_and_a_map_is_for_tables(tmp_path: Path) -> None:
+def test_a_file_that_is_not_parquet_is_refused_and_a_map_is_for_tables(tmp_path: Path) -> None:
     file = tmp_path / "tasks.parquet"
     file.write_text("no parquet")
     with pytest.raises(ConfigError, match="is not a Parquet file"):
@@ -160,7 +160,7 @@ def test_shards_hold_each_task_once_and_a_limit_comes_first() -> None:
     assert [len(shard) for shard in shards] == [3, 2, 2]
 
 
-def test_ids_that_no_folder_can_have_get_a_name_of_their_own() -> None:
+def test_ids_that_are_not_valid_folder_names_get_another_name() -> None:
     ids = ["plain-1.2", "a/b", "..", "", "a" * 300, "ä", "-x", ".hidden"]
     names = [Job(BatchTask(id=id, prompt="a"), 1).name for id in ids]
     assert names[0] == "plain-1.2-1"

@@ -58,7 +58,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 @pytest.mark.parametrize(
     "value", ["text", "é☃😀\n", "", 1, -0.5, True, {"a": [1, None, {"b": ""}]}, [], "x" * 3_000_000, [1] * 600_000]
 )
-async def test_what_json_holds_comes_as_it_was_given(folders: tuple[Path, Path], value: object) -> None:
+async def test_a_json_value_arrives_unchanged(folders: tuple[Path, Path], value: object) -> None:
     agent, host = folders
     answers = AnswerStore(agent, host, None, pickles=False)
     await answers.store(AnswerRequest("", pack_answer(value, agent)))
@@ -73,7 +73,7 @@ async def test_what_json_holds_comes_as_it_was_given(folders: tuple[Path, Path],
 
 
 @pytest.mark.parametrize("value", [(1, 2), {1: "a"}, {1}, float("nan"), b"bytes", Point(1), [(1,)], Path("/x"), 1j])
-async def test_what_json_does_not_hold_exactly_goes_as_a_pickle_to_a_parent_alone(
+async def test_a_value_that_json_changes_is_pickled_and_only_a_parent_gets_it(
     folders: tuple[Path, Path], value: object
 ) -> None:
     agent, host = folders
@@ -95,7 +95,7 @@ async def test_what_json_does_not_hold_exactly_goes_as_a_pickle_to_a_parent_alon
     assert [*agent.iterdir(), *host.iterdir()] == []
 
 
-async def test_the_newest_answer_counts_and_what_was_given_before_is_removed(folders: tuple[Path, Path]) -> None:
+async def test_the_newest_answer_counts_and_earlier_ones_are_removed(folders: tuple[Path, Path]) -> None:
     agent, host = folders
     answers = AnswerStore(agent, host, None, pickles=True)
     await answers.store(AnswerRequest("", pack_answer({1}, agent)))
@@ -106,7 +106,7 @@ async def test_the_newest_answer_counts_and_what_was_given_before_is_removed(fol
     assert answers.take().value == "text"
 
 
-async def test_only_a_plain_file_of_the_agents_own_is_taken(folders: tuple[Path, Path]) -> None:
+async def test_only_a_regular_file_of_the_agent_is_accepted(folders: tuple[Path, Path]) -> None:
     agent, host = folders
     (agent / "folder").mkdir()
     os.mkfifo(agent / "pipe")
@@ -148,7 +148,7 @@ async def test_an_answer_that_does_not_fit_the_schema_is_refused_with_where_and_
         (Even, '{"n": 2}', Even(n=2)),
     ],
 )
-def test_any_type_that_pydantic_takes_is_a_schema(wanted: object, text: str, value: object) -> None:
+def test_any_type_that_pydantic_accepts_is_a_schema(wanted: object, text: str, value: object) -> None:
     for written in (text, f"\n```json\n{text}\n```\n", f"```\n{text}\n```"):
         schema = AnswerSchema.of_type(wanted)
         assert schema.parse(schema.find(written)) == value
@@ -156,7 +156,7 @@ def test_any_type_that_pydantic_takes_is_a_schema(wanted: object, text: str, val
     assert AnswerType.of(wanted).typed(RunResult("no", Stop.MAX_TURNS)).value is None
 
 
-def test_what_a_type_checks_beyond_its_schema_is_reported_too() -> None:
+def test_checks_of_a_type_beyond_its_schema_are_reported_too() -> None:
     with pytest.raises(ValueError, match="it is odd"):
         AnswerSchema.of_type(Even).find('{"n": 1}')
     with pytest.raises(AgentError) as raised:
@@ -176,13 +176,13 @@ def test_what_a_type_checks_beyond_its_schema_is_reported_too() -> None:
         ({"pattern": "("}, "JSON Schema for the answer is invalid"),
     ],
 )
-def test_what_is_no_schema_is_refused_before_anything_begins(wanted: object, reason: str) -> None:
+def test_an_invalid_schema_is_refused_before_anything_begins(wanted: object, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         AnswerSchema.of_type(wanted)
 
 
 @pytest.mark.parametrize("text", ["{", "3", "[" * 10_000])
-def test_a_text_that_is_no_schema_is_refused(text: str) -> None:
+def test_a_text_that_is_not_a_schema_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="JSON Schema"):
         AnswerSchema.from_text(text)
 
@@ -197,7 +197,7 @@ def test_a_text_that_is_no_schema_is_refused(text: str) -> None:
         (True, None),
     ],
 )
-def test_openai_is_asked_for_the_schema_and_strictly_where_it_has_the_form_for_that(
+def test_openai_gets_the_schema_with_strict_mode_if_the_schema_allows_it(
     schema: Mapping[str, object] | bool, strict: bool | None
 ) -> None:
     parameters = response_format(AnswerSchema(schema))

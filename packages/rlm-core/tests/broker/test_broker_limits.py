@@ -111,7 +111,7 @@ def asked(line: bytes) -> bytes:
     return whole + line[1:] if line.startswith(b'{"') else line
 
 
-async def test_what_is_no_request_is_answered_with_one_line(tmp_path: Path) -> None:
+async def test_an_invalid_request_is_answered_with_one_line(tmp_path: Path) -> None:
     started: list[RunRequest] = []
 
     async def works(request: RunRequest) -> RunResult:
@@ -187,7 +187,7 @@ def _write(ends: list[socket.socket], data: bytes, stop: threading.Event) -> Non
                 continue
 
 
-async def test_many_connections_that_send_without_end_cost_little_and_stop_nobody(tmp_path: Path) -> None:
+async def test_many_connections_that_send_without_end_cost_little_and_block_nobody(tmp_path: Path) -> None:
     """Without a limit, 30 of them cost 1.9 GB."""
     host = HostCapacity()
     folders = [tmp_path / name for name in ("hostile", "other")]
@@ -215,7 +215,7 @@ def _read_all(ends: list[socket.socket]) -> list[bytes]:
     return received
 
 
-async def test_connections_that_say_nothing_or_too_little_are_closed(tmp_path: Path) -> None:
+async def test_idle_and_incomplete_connections_are_closed(tmp_path: Path) -> None:
     async with asyncio.timeout(TIMEOUT), Broker(tmp_path, Runs(return_result)) as broker:
         path, token = path_and_token(broker)
         silent, begun = [await asyncio.open_unix_connection(path) for _ in range(2)]
@@ -229,7 +229,7 @@ async def test_connections_that_say_nothing_or_too_little_are_closed(tmp_path: P
             writer.close()
 
 
-async def test_twenty_thousand_connections_take_few_descriptors_and_nobody_s_turn(tmp_path: Path) -> None:
+async def test_twenty_thousand_connections_use_few_descriptors_and_block_nobody(tmp_path: Path) -> None:
     """Without a limit they take all descriptors, and asyncio logs 240 MB about it."""
     before = psutil.Process().num_fds()
     host = HostCapacity()
@@ -265,7 +265,7 @@ async def test_twenty_thousand_connections_take_few_descriptors_and_nobody_s_tur
     assert most - before < 50
 
 
-async def test_calls_beyond_what_the_host_takes_are_refused_with_a_line(tmp_path: Path) -> None:
+async def test_calls_beyond_the_limit_of_the_host_are_refused_with_a_line(tmp_path: Path) -> None:
     host = HostCapacity()
     assert host.most_calls <= HOST_CALLS
     host.most_calls = 3
@@ -299,7 +299,7 @@ def test_the_host_leaves_most_descriptors_to_others() -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyError("x"), RecursionError("deep")])
-async def test_whatever_the_host_fails_with_is_one_line(tmp_path: Path, error: Exception) -> None:
+async def test_every_failure_of_the_host_is_one_line(tmp_path: Path, error: Exception) -> None:
     async def fails(_: RunRequest) -> RunResult:
         raise error
 
@@ -320,7 +320,7 @@ async def test_something_in_the_place_of_the_socket_is_reported_at_once(
 
 
 @pytest.mark.parametrize("plant", [Path.mkdir, Path.touch, os.mkfifo])
-async def test_something_that_a_cell_puts_there_later_is_reported_to_the_cell_and_stops_nobody(
+async def test_a_file_that_a_cell_puts_there_later_is_reported_to_the_cell_and_blocks_nobody(
     tmp_path: Path, plant: Callable[[Path], object]
 ) -> None:
     async with Broker(tmp_path, Runs(return_result)) as broker:

@@ -47,14 +47,14 @@ class EndlessWork:
         return RESULT
 
 
-async def test_what_the_host_answers_is_what_the_cell_gets(tmp_path: Path) -> None:
+async def test_the_cell_gets_the_answer_of_the_host(tmp_path: Path) -> None:
     async with Broker(tmp_path, Runs(return_result)) as broker:
         path, token = path_and_token(broker)
         assert RESULT == await ask(path, RunRequest(token, "task"))
     assert [] == list(tmp_path.iterdir()), "the socket is removed with the broker"
 
 
-async def test_more_calls_at_once_than_the_system_lets_wait_are_all_answered(tmp_path: Path) -> None:
+async def test_more_calls_at_once_than_the_backlog_of_a_socket_are_all_answered(tmp_path: Path) -> None:
     async with Broker(tmp_path, Runs(return_result)) as broker:
         path, token = path_and_token(broker)
         calls = (ask(path, RunRequest(token, f"task {number}")) for number in range(400))
@@ -81,7 +81,7 @@ async def test_garbage_is_answered_with_an_error_and_the_host_goes_on(tmp_path: 
         assert RESULT == await ask(path, RunRequest(token, "task"))
 
 
-def test_a_cell_may_set_what_is_its_childs_alone() -> None:
+def test_a_cell_may_set_options_of_its_child() -> None:
     assert {"model", "tools", "max_turns", "cwd", "system_prompt", "timeout", "mcp", "isolation"} == set(OPTIONS)
 
 
@@ -138,7 +138,7 @@ ANEW = "If rlm was reinstalled during the run, start a new run"
         (RUN | {"context": CONTEXT | {"name": "../x"}}, "'../x' is not the name of a file"),
     ],
 )
-def test_what_is_not_known_is_refused_with_what_would_be_right(sent: object, reason: str) -> None:
+def test_unknown_names_are_refused_with_the_valid_ones(sent: object, reason: str) -> None:
     with pytest.raises(AgentError, match=f"^{re.escape('the request is refused: ' + reason)}$"):
         parse_request(json.dumps(sent).encode())
 
@@ -170,7 +170,7 @@ def test_a_request_is_read_as_it_was_written(request_: Request) -> None:
     ],
 )
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_a_run_is_cancelled_by_what_follows_on_its_connection_and_that_is_answered(
+async def test_a_request_that_follows_on_the_connection_cancels_the_run_and_is_answered(
     tmp_path: Path, follows: bytes, reason: str, stop: Stop, at_once: bool
 ) -> None:
     work = EndlessWork()
@@ -199,7 +199,7 @@ async def test_cancel_alone_is_refused(tmp_path: Path) -> None:
         writer.close()
 
 
-async def test_what_the_host_raises_is_the_reason_and_its_stop(tmp_path: Path) -> None:
+async def test_an_error_of_the_host_gives_the_reason_and_its_stop(tmp_path: Path) -> None:
     async def refuses(request: RunRequest) -> RunResult:
         if request.task == "deep":
             raise AgentError("too deep", Stop.DEPTH_LIMIT)
@@ -235,7 +235,7 @@ async def test_closing_the_connection_cancels_the_child(tmp_path: Path) -> None:
         await work.cancelled.wait()
 
 
-async def test_leaving_the_broker_cancels_what_still_runs_and_reports_it_to_the_cell(tmp_path: Path) -> None:
+async def test_closing_the_broker_cancels_running_calls_and_reports_it_to_the_cell(tmp_path: Path) -> None:
     began = asyncio.Event()
 
     async def works(_: RunRequest) -> RunResult:
@@ -252,7 +252,7 @@ async def test_leaving_the_broker_cancels_what_still_runs_and_reports_it_to_the_
             await call
 
 
-async def test_a_host_that_is_gone_is_an_agent_error(tmp_path: Path) -> None:
+async def test_a_host_that_has_ended_is_an_agent_error(tmp_path: Path) -> None:
     with pytest.raises(AgentError, match="does not answer"):
         await ask(str(tmp_path / "rlm.sock"), RunRequest("token", "task"))
 
@@ -298,7 +298,7 @@ async def test_a_child_that_its_cell_gave_up_is_not_cancelled_again_while_it_end
         assert ended.is_set()
 
 
-async def test_how_far_a_call_is_comes_before_its_result_and_never_waits_for_the_cell(tmp_path: Path) -> None:
+async def test_progress_of_a_call_comes_before_its_result_and_never_waits_for_the_cell(tmp_path: Path) -> None:
     heard: list[float] = []
     async with Broker(tmp_path, Runs(return_result)) as broker:
         path, token = path_and_token(broker)
@@ -311,7 +311,7 @@ async def test_how_far_a_call_is_comes_before_its_result_and_never_waits_for_the
 @pytest.mark.parametrize(
     "arguments", ["", "[]", "null", "[" * 9_000, '{"a": NaN}', '{"a": 1, "a": 2}', f"[{'[],' * (1 << 20)}]"]
 )
-async def test_arguments_of_a_tool_that_are_no_object_are_refused(tmp_path: Path, arguments: str) -> None:
+async def test_arguments_of_a_tool_that_are_not_an_object_are_refused(tmp_path: Path, arguments: str) -> None:
     async with Broker(tmp_path, Runs(return_result)) as broker:
         path, token = path_and_token(broker)
         with pytest.raises(AgentError):

@@ -29,12 +29,12 @@ async def test_all_but_the_first_few_wait_until_a_reply_to_the_same_prefix_begin
     assert [] == await waiting(warmup, LONG, 20), "from then on the prefix is known"
 
 
-async def test_nobody_waits_for_what_no_provider_caches_or_where_it_is_off() -> None:
+async def test_no_agent_waits_for_a_beginning_that_is_not_cached_or_if_it_is_off() -> None:
     assert [] == await waiting(CacheWarmup(enabled=True), LONG[1:], 20)
     assert [] == await waiting(CacheWarmup(enabled=False), LONG, 20)
 
 
-async def test_a_reply_that_does_not_come_is_not_waited_for_long() -> None:
+async def test_the_wait_for_a_missing_reply_is_short() -> None:
     warmup = CacheWarmup(enabled=True, max_wait=0.2)
     await asyncio.gather(*(warmup.wait(LONG) for _ in range(UNDELAYED + 1)))
     assert [] == await waiting(warmup, LONG, 20)

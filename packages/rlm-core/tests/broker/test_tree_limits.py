@@ -69,7 +69,7 @@ def test_tokens_are_those_of_the_whole_tree_and_0_is_no_limit() -> None:
     assert Stop.MAX_TURNS == AgentLimits(TurnLimit(3), free).reached(Spent(turns=3))
 
 
-def test_new_tokens_are_those_that_no_cache_held() -> None:
+def test_only_uncached_tokens_are_new() -> None:
     tree = tree_limits(total_tokens=100)
     tree.spend(Usage(prompt=1000, completion=9, cached=910))
     assert tree.exhausted is None
@@ -77,7 +77,7 @@ def test_new_tokens_are_those_that_no_cache_held() -> None:
     assert Stop.TOKEN_BUDGET == tree.exhausted
 
 
-def test_dollars_are_a_limit_and_what_has_no_price_may_have_cost_anything() -> None:
+def test_dollars_are_a_limit_and_a_request_without_a_price_may_have_cost_anything() -> None:
     tree = tree_limits(cost=1.0)
     assert tree.exhausted is None
     tree.spend(Usage(prompt=10, cost=0.9))
@@ -97,7 +97,7 @@ def test_dollars_are_a_limit_and_what_has_no_price_may_have_cost_anything() -> N
         ({"cost": 10.0}, Usage(prompt=1, cost=0.4), Usage(prompt=1, cost=9.0)),
     ],
 )
-def test_a_part_of_each_limit_is_kept_for_the_last_request_a_tenth_or_twice_the_dearest(
+def test_a_tenth_of_each_limit_or_twice_the_dearest_request_is_reserved_for_the_last_request(
     limit: dict[str, Any], small: Usage, dear: Usage
 ) -> None:
     cheap, plain, one = (
@@ -120,7 +120,7 @@ def test_a_part_of_each_limit_is_kept_for_the_last_request_a_tenth_or_twice_the_
     assert earlier.exhausted is None, "usage from before this run is not a request"
 
 
-def test_a_budget_says_what_is_left_of_each_limit() -> None:
+def test_a_budget_has_the_rest_of_each_limit() -> None:
     tree = tree_limits(tokens=10, total_tokens=100, cost=1.0, agents=5, depth=2)
     tree.carry_on(1, Usage(prompt=50, completion=4, cached=20, cost=0.25))
     left = tree.budget(1, 7.5)
@@ -202,7 +202,7 @@ async def test_nested_work_comes_before_new_siblings() -> None:
     assert ["child", "below", "below", "child again", "sibling", "sibling", "root"] == order
 
 
-async def test_a_child_that_waits_is_not_started_when_its_parent_or_one_above_is_cancelled() -> None:
+async def test_a_waiting_child_is_not_started_when_its_parent_or_an_ancestor_is_cancelled() -> None:
     tree = tree_limits(working=1)
     seen: list[str] = []
     go_on, closing = asyncio.Event(), asyncio.Event()
@@ -236,7 +236,7 @@ async def test_a_child_that_waits_is_not_started_when_its_parent_or_one_above_is
         await works(tree.new_slot(), seen, "no slot was lost")
 
 
-async def test_an_agent_that_survived_a_cancellation_has_children_again() -> None:
+async def test_an_agent_that_survived_a_cancellation_can_have_children_again() -> None:
     """The interactive prompt catches the cancellation, and asks the same agent again in the same task."""
     tree = tree_limits(working=1)
     seen: list[str] = []

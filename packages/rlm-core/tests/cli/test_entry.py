@@ -14,7 +14,7 @@ COMMAND = Path(sys.executable).with_name("rlm")
 
 
 @pytest.mark.parametrize("name", ["random", "openai", "typing_extensions", "rlm", "json", "asyncio"])
-def test_a_module_in_the_way_is_not_imported(name: str, tmp_path: Path) -> None:
+def test_a_module_on_the_users_path_is_not_imported(name: str, tmp_path: Path) -> None:
     (tmp_path / f"{name}.py").write_text("raise ImportError('shadowed')\n")
     env = os.environ | {"PYTHONPATH": ".", "RLM_MODEL": "replay:none.jsonl"}
     done = subprocess.run([COMMAND, "go"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
@@ -22,7 +22,7 @@ def test_a_module_in_the_way_is_not_imported(name: str, tmp_path: Path) -> None:
     assert f"The recording {tmp_path}/none.jsonl cannot be read" in done.stderr
 
 
-def test_only_what_the_variable_names_leaves_the_path_and_what_is_installed_stays_last() -> None:
+def test_only_folders_of_the_variable_leave_the_path_and_installed_packages_stay_last() -> None:
     site = str(Path(sys.prefix, "lib", "site-packages"))
     path = ["/bin", "/work", site, "/usr/lib/python3"]
     assert host_path(path, "", (sys.prefix,)) == path

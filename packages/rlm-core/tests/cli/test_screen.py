@@ -154,7 +154,7 @@ def test_an_agent_that_ends_ends_its_sub_agents(run: Run) -> None:
     assert set(run.tree.agents) == {"root"}
 
 
-def test_turns_and_tokens_add_up_and_a_summary_is_no_turn(run: Run) -> None:
+def test_turns_and_tokens_add_up_and_a_summary_is_not_a_turn(run: Run) -> None:
     run.reply()
     run.reply()
     run(Replied(Reply(assistant({"role": "assistant", "content": "so far"}), USAGE), aside=True))
@@ -168,7 +168,7 @@ def test_a_retry_lasts_until_the_model_says_something(run: Run) -> None:
     assert run.root.state is AgentState.THINKING
 
 
-def test_what_arrives_at_the_root_is_kept_until_it_is_complete(run: Run) -> None:
+def test_streamed_text_of_the_root_is_kept_until_it_is_complete(run: Run) -> None:
     run(Delta("Let me "), Delta("look"))
     run(Delta("nobody sees this"), agent="root/sub-1a2b3c4d")
     assert run.root.recent == "Let me look"
@@ -186,13 +186,13 @@ def test_the_tree_is_gone_when_the_root_has_ended(run: Run) -> None:
     assert run.tree == AgentTree()
 
 
-def test_the_end_of_a_stranger_is_survived(run: Run) -> None:
+def test_the_end_of_an_unknown_agent_is_ignored(run: Run) -> None:
     run.end("root/sub-1a2b3c4d/sub-5e6f7a8b")
     assert run.lines == ["  1a2b/5e6f                                          2 turns   1.2k in / 80 out  ✓        "]
 
 
 @pytest.mark.parametrize("arguments", ["", "null", "42", '"s"', "[]", "{", '{"code": 3}', "[" * 100_000])
-def test_arguments_that_are_no_object_are_shown_as_they_are(run: Run, arguments: str) -> None:
+def test_arguments_that_are_not_an_object_are_shown_unchanged(run: Run, arguments: str) -> None:
     run(CallStarted(ToolCall("c1", "ipython", arguments)))
     assert run.root.cell == arguments[:500]
 
@@ -240,7 +240,7 @@ def test_sub_agents_are_shown_by_their_short_path(run: Run) -> None:
     ]
 
 
-def test_a_child_that_met_a_limit_names_it(run: Run) -> None:
+def test_a_child_that_reached_a_limit_names_it(run: Run) -> None:
     run.end(run.start("sub-1a2b3c4d", "Count"), Stop.MAX_TURNS)
     assert run.lines[0].split() == ["1a2b", "Count", "stopped:", "max_turns", "✗", "0", "ms"]
 
@@ -252,7 +252,7 @@ def test_retries_are_reported_with_the_wait_but_not_for_ever(run: Run) -> None:
     assert len(run.lines) == REPORTED_RETRIES
 
 
-def test_a_pause_that_is_over_is_a_try(run: Run) -> None:
+def test_a_pause_that_is_over_is_shown_as_a_try(run: Run) -> None:
     run(Retried("503 overloaded", 1, 12.0))
     run.later(11)
     assert "retry in 1.0 s: 503 overloaded" in run.shown()[0]
@@ -260,7 +260,7 @@ def test_a_pause_that_is_over_is_a_try(run: Run) -> None:
     assert "trying again: 503 overloaded" in run.shown()[0]
 
 
-def test_nobody_waits_long_in_silence(run: Run) -> None:
+def test_a_long_wait_is_reported(run: Run) -> None:
     run(Retried("429 slow down", 9, 60.0))
     run(Waiting("no answer for 25 s", 40.0))
     assert run.lines == ["  retry in 1m 00s: 429 slow down", "  still waiting, at most 40 s: no answer for 25 s"]
@@ -296,7 +296,7 @@ def test_an_error_that_the_run_survives_is_a_line(run: Run) -> None:
     assert run.lines == ["  error: the picture could not be saved: disk full"]
 
 
-def test_what_the_model_writes_can_do_nothing_to_the_terminal(run: Run) -> None:
+def test_text_of_the_model_cannot_control_the_terminal(run: Run) -> None:
     run.reply()
     evil = "\x1b]0;owned\x07\x1b[2J[bold red]x[/] \u202egnp.exe\x9b31m\r\n"
     run(Failed(evil), Retried(evil, 1, 1.0), KernelRestarted(evil, (evil,)))
@@ -309,7 +309,7 @@ def test_what_the_model_writes_can_do_nothing_to_the_terminal(run: Run) -> None:
     assert "[bold red]x[/]" in run.lines[0]
 
 
-def test_header_and_footer_hold_what_matters() -> None:
+def test_header_and_footer_show_the_important_facts() -> None:
     top = header(
         model="gpt-4o",
         cwd="/src/it",
@@ -359,7 +359,7 @@ def test_the_frame_shows_each_agent_at_its_place_in_the_tree(run: Run) -> None:
     ]
 
 
-def test_the_frame_shows_the_last_lines_of_what_arrives(run: Run) -> None:
+def test_the_frame_shows_the_last_lines_of_streamed_text(run: Run) -> None:
     run(Delta("one\ntwo\nthree\n" + "four " * 30))
     shown = run.shown(width=80)
     assert [line.strip()[:4] for line in shown[:-1]] == ["thre", "four", "four"]
@@ -399,7 +399,7 @@ def test_agents_not_shown_are_counted_and_working_ones_are_shown_below_their_par
 # ---- what tells a person how the work goes
 
 
-def test_what_the_model_says_before_it_calls_a_tool_stays(run: Run) -> None:
+def test_text_before_a_tool_call_stays(run: Run) -> None:
     run.reply(said="I look at the tests first. " * 10)
     assert run.lines[0].startswith("  I look at the tests first. I look")
     assert len(run.lines) == 2
@@ -428,7 +428,7 @@ def test_a_problem_that_does_not_fit_beside_the_title_is_below_it(run: Run) -> N
     assert rest[0].startswith("      ValueError: it is wrong")
 
 
-def test_pictures_and_tables_leave_a_sign(run: Run) -> None:
+def test_pictures_and_tables_are_mentioned(run: Run) -> None:
     run.reply()
     run(CallStarted(call("plot()")), Displayed("out/plot.png"), Displayed(rows=5, columns=3))
     run(CallEnded(ToolResult(call("plot()"), "")))
@@ -437,7 +437,7 @@ def test_pictures_and_tables_leave_a_sign(run: Run) -> None:
     assert len(run.lines) == 3, "the next cell shows no picture or table"
 
 
-def test_what_the_model_writes_is_counted(run: Run) -> None:
+def test_tokens_are_counted_while_the_model_writes(run: Run) -> None:
     run(RequestStarted(), Writing("reasoning", 1248))
     assert "reasoning · ~312 tokens" in run.shown()[0]
     run(Writing("call", 900, 41))
@@ -451,7 +451,7 @@ def test_what_the_model_writes_is_counted(run: Run) -> None:
     assert "thinking" in run.shown()[0]
 
 
-def test_agents_in_the_queue_are_seen_and_nobody_who_waits_counts_as_running(run: Run) -> None:
+def test_queued_agents_are_shown_and_waiting_agents_do_not_count_as_running(run: Run) -> None:
     run.reply()
     run(CallStarted(call("await gather(…)")), Queued(3))
     assert "0 of 3 done, 3 queued" in run.shown()[0]
@@ -494,7 +494,7 @@ def test_verbose_shows_code_and_the_end_of_the_output(run: Run) -> None:
     assert len(run.lines) == 5 + OUTPUT
 
 
-def test_a_diff_leaves_a_sign(run: Run) -> None:
+def test_a_diff_is_mentioned(run: Run) -> None:
     run.reply()
     run.cell("!git diff", said="--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n same\n-old\n+new\n")
     run.cell("print('no diff')", said="- one\n+ two\n")

@@ -44,7 +44,7 @@ def test_a_row_without_a_tail_is_as_long_as_it_is() -> None:
     assert paint(fit(row, 10), color=False) == "a notice that somebody will want to copy"
 
 
-def test_colour_is_there_only_when_it_is_wanted() -> None:
+def test_colour_is_used_only_when_it_is_wanted() -> None:
     row = fit(Row((Span("error: ", Style.RED), Span("it broke"))), 80)
     assert paint(row, color=True) == "\x1b[31merror: \x1b[0mit broke"
     assert paint(row, color=False) == "error: it broke"

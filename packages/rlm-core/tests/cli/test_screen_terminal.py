@@ -112,7 +112,7 @@ def open_terminal(tmp_path: Path) -> Iterator[Open]:
         yield open_terminal
 
 
-def test_the_live_tree_grows_and_goes_and_leaves_its_lines(
+def test_the_live_tree_grows_and_disappears_and_leaves_its_lines(
     open_terminal: Open, play: list[str], tmp_path: Path
 ) -> None:
     terminal = open_terminal(play, (80, 24))
@@ -201,7 +201,7 @@ def test_a_terminal_gets_moves_and_colours_and_no_mode_is_changed(play: list[str
     assert same
 
 
-def test_where_there_is_no_terminal_there_is_no_escape_code(play: list[str], tmp_path: Path) -> None:
+def test_without_a_terminal_there_are_no_escape_codes(play: list[str], tmp_path: Path) -> None:
     go(tmp_path, *STEPS)
     done = subprocess.run(play, check=True, capture_output=True, encoding="utf-8", timeout=TIMEOUT)
     assert done.stdout == "42\n"
@@ -229,7 +229,7 @@ def test_quiet_silences_all_but_errors(play: list[str], tmp_path: Path) -> None:
 # ---- streams that fail
 
 
-def test_a_stream_that_nobody_reads_holds_nobody_up(tmp_path: Path) -> None:
+def test_a_stream_that_is_not_read_does_not_block(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     try:
         with os.fdopen(writer, "w") as stream, open_screen(stream, quiet=False, color=ColorChoice.AUTO) as screen:
@@ -269,7 +269,7 @@ def test_colour_can_be_asked_for_and_a_stream_need_not_be_a_file() -> None:
     assert stream.getvalue() == "\x1b[2mone\x1b[0m\n"
 
 
-def test_partial_characters_and_a_poor_encoding_do_no_harm(tmp_path: Path) -> None:
+def test_partial_characters_and_a_limited_encoding_do_no_harm(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w", encoding="ascii") as stream:
         with open_screen(stream, quiet=False, color=ColorChoice.AUTO) as screen:
             screen.note("one \ud83d two … three")

@@ -14,7 +14,7 @@ SERVERS = json.dumps({"mcpServers": {"tools": {"url": "http://127.0.0.1:8000/mcp
 OWN = json.dumps({"mcpServers": {"own": {"command": "x"}}})
 
 
-def test_the_servers_of_a_harness_are_those_of_the_run_and_what_has_our_name_wins() -> None:
+def test_a_run_has_the_servers_of_a_harness_and_rlms_own_variable_wins() -> None:
     both = (HttpServer("tools", "http://127.0.0.1:8000/mcp"), HttpServer("more", "http://h/mcp"))
     assert both == read_config({}, {"RLM_MCP_CONFIG": SERVERS}).mcp.servers
     assert both == read_config({}, {"RLM_MCP_CONFIG": SERVERS, "RLM_MCP": " "}).mcp.servers, (
@@ -48,7 +48,7 @@ def test_an_error_names_the_variable_that_was_set(value: str) -> None:
         ("", ("ipython", "summarize"), ""),
     ],
 )
-def test_built_in_skills_are_tools_and_what_is_none_is_reported(
+def test_built_in_skills_are_tools_and_other_names_are_reported(
     skills: str, tools: tuple[str, ...], names: str
 ) -> None:
     environ = {"RLM_SKILLS": skills, "RLM_MCP_CONFIG": SERVERS}

@@ -20,7 +20,7 @@ def test_blanks_and_newlines_around_a_key_are_not_part_of_it(name: str, around: 
 @pytest.mark.parametrize(
     "key", [f"“{KEY}”", f"{KEY}\u200b", f"\ufeff{KEY}", f"{KEY}\nexport A=1", "sk-\x1b[31m", "sk-ключ", "sk-\ud800"]
 )
-def test_what_cannot_be_a_key_is_refused_and_not_shown(name: str, key: str) -> None:
+def test_an_invalid_key_is_refused_and_not_shown(name: str, key: str) -> None:
     with pytest.raises(CredentialsError, match=f"{name} is not allowed") as refused:
         read_config({}, {name: key})
     assert "sk-" not in str(refused.value)

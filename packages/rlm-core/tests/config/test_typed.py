@@ -75,12 +75,12 @@ def test_a_value_is_taken_as_it_is(value: dict[str, Any], kept: object) -> None:
         {"model": 3},
     ],
 )
-def test_what_is_no_such_value_is_refused_by_its_name(value: dict[str, Any]) -> None:
+def test_an_invalid_value_is_refused_with_its_name(value: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(value))}=.* is not allowed: it takes "):
         with_values(Config(), value)
 
 
-def test_a_key_is_refused_unseen_and_goes_to_no_other_pairs_endpoint() -> None:
+def test_a_refused_key_is_not_shown_and_no_key_goes_to_the_other_pairs_endpoint() -> None:
     with pytest.raises(CredentialsError, match="api_key is not allowed") as refused:
         read_config({}, {}, named={"api_key": "“sk-1”"})
     assert "sk-1" not in str(refused.value)

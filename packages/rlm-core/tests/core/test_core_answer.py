@@ -28,7 +28,7 @@ def agent_with(model: ScriptedModel, *, tool: FakeTool | None = None, turns: int
     return agent, events
 
 
-async def test_a_call_that_gives_the_answer_ends_the_run_and_those_after_it_are_not_run() -> None:
+async def test_a_call_with_the_answer_ends_the_run_and_later_calls_are_not_run() -> None:
     model = ScriptedModel(says("I have it", call(code="1"), call(code="2"), call(code="3")), says("4"))
     outcomes = [Outcome("one"), Outcome("two", answer="42")]
     agent, events = agent_with(model, tool=FakeTool("ipython", *outcomes))
@@ -53,13 +53,13 @@ async def test_the_model_learns_what_is_wrong_with_its_answer_and_corrects_it() 
     assert replay(events) == agent.state
 
 
-async def test_an_answer_that_fits_unchanged_is_no_event_of_its_own() -> None:
+async def test_a_valid_answer_needs_no_event() -> None:
     agent, events = agent_with(ScriptedModel(says("42")))
     assert (await agent.run(SYSTEM, TASK)).answer == "42"
     assert not [event for event in events if isinstance(event, Answered)]
 
 
-async def test_after_four_corrections_the_run_stops_with_what_is_still_wrong() -> None:
+async def test_after_four_corrections_the_run_stops_with_the_last_error() -> None:
     wrong: list[Reply] = [says(word) for word in ("a", "b", "c", "d", "e")]
     agent, _ = agent_with(ScriptedModel(*wrong, says("1"), says("wrong"), says("2")))
     result = await agent.run(SYSTEM, TASK)
@@ -68,7 +68,7 @@ async def test_after_four_corrections_the_run_stops_with_what_is_still_wrong() -
     assert (await agent.run(User("again"))).answer == "2", "each task has its own corrections"
 
 
-async def test_at_a_limit_the_answer_is_what_fits_or_none() -> None:
+async def test_at_a_limit_the_answer_is_valid_or_missing() -> None:
     model = ScriptedModel(says("none"), says("it is 4", call(code="1")), says("no", call(code="1")))
     agent, events = agent_with(model, tool=FakeTool(), turns=2)
     result = await agent.run(SYSTEM, TASK)

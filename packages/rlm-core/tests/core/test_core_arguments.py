@@ -24,7 +24,7 @@ async def answer_to(wrong: ToolCall, *tools: FakeTool, finish: str = "") -> str:
 
 
 @pytest.mark.parametrize("written", ["null", "42", "[]", '"s"', "true", '"{\\"code\\": \\"1\\"}"'])
-async def test_arguments_that_are_no_object_are_answered_with_the_usage(written: str) -> None:
+async def test_arguments_that_are_not_an_object_are_answered_with_the_usage(written: str) -> None:
     tool = FakeTool()
     reported = await answer_to(raw_call("ipython", written), tool)
     assert reported == f"The arguments of ipython must be one JSON object. {IPYTHON} You wrote: {written}"
@@ -35,7 +35,7 @@ async def test_arguments_that_are_no_object_are_answered_with_the_usage(written:
     "written",
     ["", "code", '{"code": "1"', '{"code": "1"}{"code": "1"}', "{'code': '1'}", "[" * 100_000, '{"code": NaN}'],
 )
-async def test_arguments_that_are_no_json_are_answered_with_the_usage(written: str) -> None:
+async def test_arguments_that_are_not_json_are_answered_with_the_usage(written: str) -> None:
     tool = FakeTool()
     reported = await answer_to(raw_call("ipython", written), tool)
     assert reported.startswith("The arguments of ipython are not JSON (")
@@ -70,7 +70,7 @@ async def test_arguments_that_the_length_limit_cut_off_are_answered_with_that(wr
         ({"code": "1", "timeout": True}, "'timeout' must be of type number, not bool."),
     ],
 )
-async def test_wrong_arguments_are_named_with_what_is_right(arguments: dict[str, object], wrong: str) -> None:
+async def test_wrong_arguments_are_named_with_the_right_ones(arguments: dict[str, object], wrong: str) -> None:
     tool = FakeTool()
     assert await answer_to(call("ipython", **arguments), tool) == f"ipython: {wrong} {IPYTHON}"
     assert tool.calls == []
@@ -85,7 +85,7 @@ async def test_wrong_arguments_are_named_with_what_is_right(arguments: dict[str,
         ("boolean", [True, False], [0, 1, "yes", None]),
     ],
 )
-async def test_each_json_type_takes_its_own_values_alone(
+async def test_each_json_type_accepts_only_its_own_values(
     kind: str, fitting: list[object], unfitting: list[object]
 ) -> None:
     for value in fitting:
@@ -117,7 +117,7 @@ async def test_optional_arguments_may_be_left_out() -> None:
         ("string", "10", "10"),
     ],
 )
-async def test_a_value_written_as_a_text_is_taken_as_meant(kind: str, written: object, meant: object) -> None:
+async def test_a_value_in_a_string_is_converted(kind: str, written: object, meant: object) -> None:
     tool = FakeTool("t", it=kind)
     agent, _ = open_agent(ScriptedModel(says("", call("t", it=written, other=None)), says("ok")), tool)
     await agent.run(SYSTEM, TASK)
@@ -132,7 +132,7 @@ async def test_null_is_an_argument_that_is_not_given() -> None:
     assert tool.calls == [{"code": "1"}]
 
 
-async def test_an_unknown_tool_is_answered_with_the_tools_there_are() -> None:
+async def test_an_unknown_tool_is_answered_with_the_existing_tools() -> None:
     reported = await answer_to(call("python", code="1"), FakeTool("ipython"), FakeTool("bash"))
     assert reported == "There is no tool 'python'. The tools are: ipython, bash."
 
@@ -141,5 +141,5 @@ async def test_a_call_without_any_tools_is_answered_too() -> None:
     assert await answer_to(call("ipython", code="1")) == "There is no tool 'ipython'. The tools are: none."
 
 
-async def test_a_tool_may_raise_what_the_model_can_fix() -> None:
+async def test_a_tool_may_raise_an_error_that_the_model_can_fix() -> None:
     assert await answer_to(call(code="1"), FakeTool("ipython", ToolError("no such file"))) == "no such file"

@@ -35,7 +35,7 @@ def handed_over(text: str) -> User:
 # ---- only the newest turns
 
 
-async def test_the_oldest_turns_go_whole_and_the_system_prompt_and_the_task_stay() -> None:
+async def test_the_oldest_turns_are_dropped_whole_and_the_system_prompt_and_the_task_stay() -> None:
     model = ScriptedModel(*(turn(name) for name in "abcd"), says("end"))
     agent, events = open_agent(model, FakeTool(), context=LastTurns(2))
     await agent.run(SYSTEM, TASK)
@@ -48,7 +48,7 @@ async def test_the_oldest_turns_go_whole_and_the_system_prompt_and_the_task_stay
     assert dropped(events) == ["max_turns_in_context"] * 2
 
 
-async def test_pictures_go_with_their_turn_and_a_later_task_stays() -> None:
+async def test_pictures_are_dropped_with_their_turn_and_a_later_task_stays() -> None:
     show = FakeTool("ipython", Outcome("a picture", pictures=("data:1",)))
     model = ScriptedModel(turn("a"), says("one"), turn("b"), turn("c"), says("two"))
     agent, _ = open_agent(model, show, context=LastTurns(2))
@@ -83,7 +83,7 @@ async def test_a_prompt_at_the_threshold_is_compacted_before_the_next_request() 
     assert dropped(events) == ["summary_call", "compaction"]
 
 
-async def test_the_request_for_a_summary_carries_the_same_tools_but_lets_none_be_used() -> None:
+async def test_the_request_for_a_summary_has_the_same_tools_but_allows_none() -> None:
     tool = FakeTool()
     model = ScriptedModel(turn("a"), turn("b", prompt=500), says("s"), says("end"))
     agent, events = open_agent(model, tool, context=Compact(at=500, keep=1))
@@ -124,7 +124,7 @@ async def test_a_fat_result_since_the_last_count_is_part_of_the_next_prompt() ->
     assert agent.state.prompt_tokens == pytest.approx(100, abs=5)
 
 
-async def test_nothing_is_asked_while_there_is_no_older_turn() -> None:
+async def test_no_summary_is_requested_while_there_is_no_older_turn() -> None:
     model = ScriptedModel(turn("a", prompt=9_000), says("end"))
     agent, _ = open_agent(model, FakeTool(), context=Compact(at=500, keep=2))
     await agent.run(SYSTEM, TASK)
@@ -141,7 +141,7 @@ async def test_nothing_is_asked_while_there_is_no_older_turn() -> None:
         says('<tool_call>{"name": "ipython", "arguments": {"code": "1"}}</tool_call>'),
     ],
 )
-async def test_what_is_no_summary_changes_nothing_and_is_reported(useless: Reply) -> None:
+async def test_an_invalid_summary_changes_nothing_and_is_reported(useless: Reply) -> None:
     model = ScriptedModel(turn("a"), turn("b"), turn("c", prompt=500), useless, says("end"))
     agent, events = open_agent(model, FakeTool(), context=Compact(at=500, keep=1))
     await agent.run(SYSTEM, TASK)
@@ -162,7 +162,7 @@ async def test_a_useless_summary_is_asked_for_again_when_the_prompt_has_grown_by
     assert asks == [False, False, True, False, False, True, False]
 
 
-async def test_what_stays_above_the_threshold_does_not_cost_a_summary_every_turn() -> None:
+async def test_a_prompt_that_stays_above_the_threshold_does_not_cost_a_summary_every_turn() -> None:
     later = (turn(name, 10_000) for name in "cde")
     model = ScriptedModel(turn("a"), turn("b", 10_000), says("s"), *later, says("end"))
     agent, events = open_agent(model, FakeTool(), context=Compact(at=500, keep=1))
@@ -170,7 +170,7 @@ async def test_what_stays_above_the_threshold_does_not_cost_a_summary_every_turn
     assert dropped(events) == ["summary_call", "compaction"]
 
 
-async def test_a_new_summary_takes_the_place_of_the_old() -> None:
+async def test_a_new_summary_replaces_the_old_one() -> None:
     model = ScriptedModel(
         turn("a"), turn("b", prompt=500), says("first"), turn("c", prompt=9_000), says("second"), says("end")
     )
@@ -249,7 +249,7 @@ async def test_with_no_more_turns_than_are_kept_all_but_the_newest_are_compacted
     assert texts(model.seen[-1].messages) == ["b"]
 
 
-async def test_an_overflow_is_compacted_once_and_what_is_still_too_much_goes_unread() -> None:
+async def test_an_overflow_is_compacted_once_and_turns_beyond_that_are_dropped_without_a_summary() -> None:
     overflow = TOO_LONG, says("the summary")
     model = ScriptedModel(turn("a"), turn("b"), turn("c"), *overflow, TOO_LONG, turn("d"), *overflow, says("end"))
     agent, events = open_agent(model, FakeTool(), context=Compact(keep=2))
@@ -260,7 +260,7 @@ async def test_an_overflow_is_compacted_once_and_what_is_still_too_much_goes_unr
     assert dropped(events) == ["summary_call", "compaction", "context_limit", "summary_call", "compaction"]
 
 
-async def test_when_the_request_for_a_summary_is_too_long_the_oldest_turns_go_unread_until_it_fits() -> None:
+async def test_when_the_request_for_a_summary_is_too_long_the_oldest_turns_are_dropped_until_it_fits() -> None:
     model = ScriptedModel(
         *(turn(name) for name in "abcdefg"), TOO_LONG, TOO_LONG, TOO_LONG, says("the summary"), says("end")
     )
@@ -307,7 +307,7 @@ async def test_a_summary_that_is_refused_is_reported_and_the_overflow_stays_a_st
     ]
 
 
-async def test_a_provider_that_fails_for_now_ends_the_run_as_such_also_while_it_compacts() -> None:
+async def test_a_temporary_failure_of_the_provider_ends_the_run_as_such_even_during_a_compaction() -> None:
     model = ScriptedModel(turn("a"), turn("b"), TOO_LONG, ModelUnavailable("503"))
     agent, _ = open_agent(model, FakeTool(), context=Compact(keep=1))
     with pytest.raises(ModelUnavailable, match="503"):
@@ -351,7 +351,7 @@ def summarise(name: str) -> Reply:
     return says(name, call("summarize"))
 
 
-async def test_a_tool_makes_the_oldest_turns_go_for_a_summary() -> None:
+async def test_a_tool_replaces_the_oldest_turns_by_a_summary() -> None:
     tool = FakeTool("summarize", forgetting(2, "a and b"), nothing_="string")
     model = ScriptedModel(turn("a"), turn("b"), turn("c"), summarise("d"), says("end"))
     agent, events = open_agent(model, FakeTool(), tool)
@@ -399,7 +399,7 @@ async def test_with_no_turn_to_forget_nothing_is_dropped() -> None:
     assert dropped(events) == []
 
 
-async def test_where_nothing_is_set_a_prompt_is_compacted_at_four_fifths_of_the_window() -> None:
+async def test_by_default_a_prompt_is_compacted_at_four_fifths_of_the_window() -> None:
     agent, _ = open_agent(ScriptedModel(turn("a"), turn("b", 8_000)), FakeTool(), limits=TurnLimit(2))
     await agent.run(SYSTEM, TASK)
     window = agent.state.prompt_tokens * 5 // 4

@@ -45,13 +45,13 @@ def test_a_result_reads_as_its_answer() -> None:
 
 
 @pytest.mark.parametrize(("task", "words"), [(None, "NoneType"), (b"count", "bytes"), ("", "empty"), (" \n", "empty")])
-def test_what_is_no_task_is_refused(task: object, words: str) -> None:
+def test_an_invalid_task_is_refused(task: object, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         check_task(task)
     assert check_task(" count ") == " count "
 
 
-def test_each_task_of_an_agent_has_all_its_turns() -> None:
+def test_each_task_of_an_agent_has_the_full_turn_limit() -> None:
     limit, once, twice = TurnLimit(2), Spent(1), Spent(2)
     assert [limit.reached(spent) for spent in (Spent(), once, twice)] == [None, None, Stop.MAX_TURNS]
     limit.begin(twice)

@@ -69,7 +69,7 @@ async def test_a_request_for_a_summary_and_the_summary_are_joined_to_the_newest_
     assert replay(events) == agent.state
 
 
-async def test_what_the_user_adds_after_a_limit_is_joined_to_the_last_result_and_outlives_it() -> None:
+async def test_a_message_after_a_limit_is_joined_to_the_last_result_and_outlives_it() -> None:
     model = ScriptedModel(turn("a"), turn("b"), turn("c"), turn("d"), says("end"))
     agent, events = open_agent(model, FakeTool(), context=LastTurns(2), limits=TurnLimit(1))
     await agent.run(SYSTEM, TASK)
@@ -83,7 +83,7 @@ async def test_what_the_user_adds_after_a_limit_is_joined_to_the_last_result_and
     assert replay(events) == agent.state
 
 
-async def test_tasks_that_a_drop_leaves_in_a_row_become_one_in_their_order() -> None:
+async def test_tasks_that_become_adjacent_by_a_drop_are_joined_in_order() -> None:
     model = ScriptedModel(says("one"), says("two"), turn("a"), turn("b"), turn("c"), says("end"))
     agent, events = open_agent(model, FakeTool(), context=LastTurns(2))
     for task in ("first", "second", "third"):
@@ -93,7 +93,7 @@ async def test_tasks_that_a_drop_leaves_in_a_row_become_one_in_their_order() -> 
     assert replay(events) == agent.state
 
 
-async def test_a_second_summary_takes_the_place_of_the_first_wherever_that_is() -> None:
+async def test_a_second_summary_replaces_the_first_wherever_that_is() -> None:
     model = ScriptedModel(turn("a"), turn("b", 900), says("one"), turn("c", 9_000), says("two"), says("end"))
     agent, events = open_agent(model, FakeTool(), context=Compact(at=500, keep=2))
     await agent.run(SYSTEM, User("x" * 9_000))
@@ -109,7 +109,7 @@ async def test_a_note_after_a_text_needs_no_joining() -> None:
     assert model.seen[1].sent[-1] == User(GO_ON, Kind.NOTE)
 
 
-async def test_pictures_are_joined_to_results_where_a_provider_wants_them_there() -> None:
+async def test_pictures_are_joined_to_results_if_a_provider_requires_it() -> None:
     model = Picky(Adaptation.ROLE_ORDER, turn("a"), turn("b"), says("end"))
     tool = FakeTool("ipython", Outcome("a picture", pictures=("data:1",)), Outcome("another", pictures=("data:2",)))
     agent, events = open_agent(model, tool)
@@ -121,7 +121,7 @@ async def test_pictures_are_joined_to_results_where_a_provider_wants_them_there(
 
 
 @pytest.mark.parametrize("order", [[], [Adaptation.ROLE_ORDER]])
-async def test_pictures_are_left_out_for_a_model_that_takes_none(order: list[Adaptation]) -> None:
+async def test_pictures_are_left_out_for_a_model_that_accepts_none(order: list[Adaptation]) -> None:
     """Also if they had to be joined to results before."""
     model = Picky(Adaptation.NO_PICTURES, turn("a"), turn("b"), says("end"))
     model.adaptations |= set(order)
@@ -166,9 +166,7 @@ def odd(**function: str) -> Reply:
         (Adaptation.SOUND_CALLS, odd(name="no such tool", arguments='{"code": "1')),
     ],
 )
-async def test_what_is_refused_is_sent_in_another_form_and_so_from_then_on(
-    adaptation: Adaptation, reply: Reply
-) -> None:
+async def test_refused_messages_are_sent_in_another_form_from_then_on(adaptation: Adaptation, reply: Reply) -> None:
     model = Picky(adaptation, reply, reply, says("end"))
     agent, events = open_agent(model, FakeTool())
     assert (await agent.run(SYSTEM, TASK)).answer == "end"
@@ -180,7 +178,7 @@ async def test_what_is_refused_is_sent_in_another_form_and_so_from_then_on(
     assert replay(events) == agent.state
 
 
-def test_ids_get_a_short_form_of_their_own_and_no_other() -> None:
+def test_each_id_gets_one_short_form() -> None:
     assert short_id("a1B2c3D4e") == "a1B2c3D4e"
     assert short_id(LONG_ID) == short_id(LONG_ID)
     assert len({short_id(f"call_{n}") for n in range(99)}) == 99
@@ -192,7 +190,7 @@ def test_ids_get_a_short_form_of_their_own_and_no_other() -> None:
     ("name", "valid"),
     [("bash", "bash"), ("a b", "a_b"), ("3d", "_3d"), ("x" * 99, "x" * 64), ("功能", "__"), ("-x", "_-x")],
 )
-def test_the_names_of_tools_that_there_are_not_get_a_form_that_all_take(name: str, valid: str) -> None:
+def test_names_of_missing_tools_get_a_form_that_every_provider_accepts(name: str, valid: str) -> None:
     assert call_name(name) == valid
 
 
@@ -207,7 +205,7 @@ async def test_a_refusal_that_no_other_form_helps_is_final() -> None:
         await agent.run(SYSTEM, TASK)
 
 
-async def test_a_form_for_the_messages_so_far_is_not_that_of_later_ones() -> None:
+async def test_a_form_for_earlier_messages_does_not_apply_to_later_ones() -> None:
     item: Wire = {"type": "message", "id": "m"}
     with_items = replace(turn("a"), message=replace(turn("a").message, items=(item,)))
     refusal = MessagesRefused("400 Bad Request: no", frozenset({Adaptation.NO_ITEMS}))
@@ -252,7 +250,7 @@ async def test_a_provider_that_is_down_during_a_summary_is_reported_as_such() ->
         await agent.run(SYSTEM, TASK)
 
 
-async def test_a_summary_that_calls_a_tool_is_none() -> None:
+async def test_a_summary_that_calls_a_tool_is_invalid() -> None:
     wrong = says("I will", call(code="1"), finish="stop")
     agent, events = open_agent(
         ScriptedModel(turn("a"), turn("b", 900), wrong, says("end")), FakeTool(), context=Compact(at=500, keep=1)
@@ -261,7 +259,7 @@ async def test_a_summary_that_calls_a_tool_is_none() -> None:
     assert SUMMARY.partition("\n")[0] not in str(events)
 
 
-async def test_the_model_reads_what_it_wrote_where_that_was_repaired() -> None:
+async def test_the_model_reads_its_own_text_where_it_was_repaired() -> None:
     written = raw_call("ipython", '{"code": "1')
     wire = {
         **WIRE,

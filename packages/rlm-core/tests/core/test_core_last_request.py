@@ -24,7 +24,7 @@ def results(events: list[Event]) -> list[str]:
 @pytest.mark.parametrize(
     ("limits", "stop"), [(TurnLimit(1), Stop.MAX_TURNS), (TokenLimit(10).of("me"), Stop.TOKEN_BUDGET)]
 )
-async def test_the_answer_is_what_the_model_says_then_and_the_stop_is_the_limit(limits: TurnLimit, stop: Stop) -> None:
+async def test_the_answer_is_the_reply_to_it_and_the_stop_is_the_limit(limits: TurnLimit, stop: Stop) -> None:
     model = ScriptedModel(says("Let me look.", call(code="1")), says("about 42"))
     agent, events = open_agent(model, FakeTool(), limits=limits, asks_at=ALL)
     result = await agent.run(SYSTEM, TASK)
@@ -44,7 +44,7 @@ async def test_the_answer_is_what_the_model_says_then_and_the_stop_is_the_limit(
 
 
 @pytest.mark.parametrize("stop", [Stop.CONTEXT_LIMIT, Stop.CONTENT_FILTER])
-async def test_no_request_follows_where_it_would_meet_the_same_refusal(stop: Stop) -> None:
+async def test_no_request_follows_if_it_would_be_refused_too(stop: Stop) -> None:
     refused = ContextTooLong("413") if stop is Stop.CONTEXT_LIMIT else says("so f", finish="content_filter")
     model = ScriptedModel(says("Let me look.", call(code="1")), refused)
     agent, _ = open_agent(model, FakeTool(), asks_at=ALL)
@@ -60,7 +60,7 @@ async def test_an_agent_without_a_task_has_no_answer() -> None:
 
 
 @pytest.mark.parametrize("error", [ModelError("no"), CredentialsError("no"), ContextTooLong("413")])
-async def test_if_it_cannot_be_asked_the_newest_text_stays_and_the_reason_is_reported(error: Exception) -> None:
+async def test_if_the_request_fails_the_newest_text_stays_and_the_reason_is_reported(error: Exception) -> None:
     model = ScriptedModel(says("So far.", call(code="1")), error)
     agent, events = open_agent(model, FakeTool(), limits=TurnLimit(1), asks_at=ALL)
     result = await agent.run(SYSTEM, TASK)
@@ -81,7 +81,7 @@ async def test_if_it_cannot_be_asked_the_newest_text_stays_and_the_reason_is_rep
         (says("so f", finish="content_filter"), "so f"),
     ],
 )
-async def test_no_call_is_run_then_and_each_has_its_result(reply: Reply, answer: str) -> None:
+async def test_calls_in_the_reply_are_not_run_and_each_has_its_result(reply: Reply, answer: str) -> None:
     tool = FakeTool()
     agent, events = open_agent(
         ScriptedModel(says("So far.", call(code="1")), reply), tool, limits=TurnLimit(1), asks_at=ALL
@@ -94,7 +94,7 @@ async def test_no_call_is_run_then_and_each_has_its_result(reply: Reply, answer:
 
 
 @pytest.mark.parametrize(("text", "answer"), [("[1]", "1"), ("perhaps one", "")])
-async def test_an_answer_that_is_not_what_was_asked_for_is_none_then_too(text: str, answer: str) -> None:
+async def test_an_answer_of_the_wrong_form_is_not_an_answer_there_either(text: str, answer: str) -> None:
     def one(text: str) -> str:
         if "1" not in text:
             raise ValueError("it is not 1")
@@ -114,7 +114,7 @@ async def test_a_text_that_was_cut_off_is_completed() -> None:
     assert GO_ON in str(model.seen[1].messages[-1])
 
 
-async def test_a_message_that_held_nothing_but_thoughts_is_asked_for_its_answer() -> None:
+async def test_after_a_message_with_nothing_but_reasoning_the_answer_is_requested() -> None:
     model = ScriptedModel(says("", finish="length"), says("42"))
     agent, events = open_agent(model, asks_at=ALL)
     result = await agent.run(SYSTEM, TASK)
@@ -125,7 +125,7 @@ async def test_a_message_that_held_nothing_but_thoughts_is_asked_for_its_answer(
     assert replay(events) == agent.state
 
 
-async def test_what_was_interrupted_then_can_be_resumed() -> None:
+async def test_an_interrupted_last_request_can_be_resumed() -> None:
     stuck = Stuck()
     agent, events = open_agent(
         ScriptedModel(says("So far.", call(code="1")), stuck), FakeTool(), limits=TurnLimit(1), asks_at=ALL
@@ -150,7 +150,7 @@ class Clocked:
         return asyncio.get_running_loop().time() + (0 if self._stuck.begun.is_set() else 0.05)
 
 
-async def test_from_the_deadline_on_no_tool_works_and_the_last_request_is_sent() -> None:
+async def test_after_the_deadline_no_tool_runs_and_the_last_request_is_sent() -> None:
     stuck = Stuck()
     tool = FakeTool("ipython", stuck)
     model = ScriptedModel(says("So far.", call(code="1"), call(code="2")), says("about 42"))
@@ -184,7 +184,7 @@ class Once:
         return asyncio.get_running_loop().time() + (-1 if asked else 1)
 
 
-async def test_a_time_limit_of_the_tools_own_is_its_own() -> None:
+async def test_a_timeout_of_the_tool_itself_is_not_the_deadline() -> None:
     tool = FakeTool("ipython", TimeoutError("mine"))
     agent, _ = open_agent(ScriptedModel(says("", call(code="1"))), tool, deadline=lambda: time.monotonic() + 60)
     with pytest.raises(TimeoutError, match="mine"):

@@ -316,7 +316,7 @@ def test_every_run_reports_its_end_once_and_last_and_is_done_with_a_text_alone(p
 
 @law
 @given(conversations)
-def test_calls_are_watched_one_at_a_time_and_requests_when_they_change(played: Played) -> None:
+def test_calls_are_reported_one_at_a_time_and_requests_when_they_change(played: Played) -> None:
     requested = [event for event in played.events if isinstance(event, ParametersChanged)]
     assert all(one != other for one, other in pairwise(requested))
     watched = [event for event in played.events if isinstance(event, CallStarted | CallEnded | Stopped)]

@@ -75,7 +75,7 @@ async def test_calls_of_a_message_cut_off_at_the_length_limit_still_get_results(
     assert len(results(model)) == 1
 
 
-async def test_the_provider_message_is_sent_back_as_it_came() -> None:
+async def test_the_provider_message_is_sent_back_unchanged() -> None:
     received: Wire = {"role": "assistant", "content": None, "reasoning_content": "hm", "tool_calls": []}
     agent, _ = open_agent(ScriptedModel(Reply(assistant(received | {"content": "a"})), says("b")))
     await agent.run(SYSTEM, TASK)
@@ -97,7 +97,7 @@ async def test_pictures_follow_the_results_of_their_turn_in_one_user_message() -
     assert json.dumps(shown.wire()) == json.dumps({"role": "user", "content": parts})
 
 
-async def test_what_requests_carry_is_reported_once_while_it_stays_the_same() -> None:
+async def test_request_parameters_are_reported_once_while_they_stay_the_same() -> None:
     tool = FakeTool()
     model = ScriptedModel(says("", call(code="a")), says("", call(code="b")), says("done"))
     agent, events = open_agent(model, tool)
@@ -107,7 +107,7 @@ async def test_what_requests_carry_is_reported_once_while_it_stays_the_same() ->
     ]
 
 
-async def test_what_requests_carry_is_reported_again_when_it_changes() -> None:
+async def test_request_parameters_are_reported_again_when_they_change() -> None:
     model = ScriptedModel(says("one"), says("two"))
     agent, events = open_agent(model)
     await agent.run(SYSTEM, TASK)
@@ -126,7 +126,7 @@ async def test_a_second_task_goes_on_in_the_same_conversation() -> None:
     assert model.seen[1].messages == (SYSTEM, TASK, Assistant("one", (), says("one").message.received), more)
 
 
-async def test_the_state_is_folded_before_the_sink_hears_of_it() -> None:
+async def test_an_event_is_folded_before_the_sink_gets_it() -> None:
     there: list[Message] = []
     conversation = Conversation(lambda _: there.append(conversation.state.history.messages[-1]))
     conversation.append(SYSTEM)

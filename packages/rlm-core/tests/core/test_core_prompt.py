@@ -44,12 +44,12 @@ def test_plain_chat_has_no_mention_of_tools() -> None:
     assert "tool call" not in system_prompt(Facts("/x", ()))
 
 
-def test_what_the_surroundings_add_comes_last_and_in_order() -> None:
+def test_additions_come_last_and_in_order() -> None:
     text = system_prompt(Facts("/x", skills="SKILLS", project="PROJECT", append="APPEND"))
     assert text.endswith("SKILLS\n\nPROJECT\n\nAPPEND")
 
 
-def test_agents_of_one_run_begin_alike_and_differ_at_the_end_alone() -> None:
+def test_prompts_of_one_run_begin_alike_and_differ_only_at_the_end() -> None:
     root = replace(ALL, skills="SKILLS", project="PROJECT", append="APPEND", recursion=True, context="")
     child = replace(root, recursion=False, context="int, 3")
     shared = common_beginning(system_prompt(root), system_prompt(child))
@@ -62,7 +62,7 @@ def test_agents_of_one_run_begin_alike_and_differ_at_the_end_alone() -> None:
     assert "without a tool call ends the run" in common_beginning(system_prompt(child), elsewhere)
 
 
-def test_it_says_in_what_world_the_model_acts() -> None:
+def test_it_describes_the_environment_of_the_model() -> None:
     assert "Its Python 3.12 is rlm's own." in system_prompt(ALL)
     assert "Your folder is /home/somebody/a/project/of/some/depth; the project's Python is `.venv/bin/python`." in (
         system_prompt(ALL)

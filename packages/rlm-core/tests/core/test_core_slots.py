@@ -13,7 +13,7 @@ async def take(slots: Slots, rank: int, served: list[int]) -> None:
     served.append(rank)
 
 
-async def test_the_lowest_rank_is_served_first_and_who_gave_up_never() -> None:
+async def test_the_lowest_rank_is_served_first_and_a_cancelled_waiter_never() -> None:
     slots, served = Slots(1), list[int]()
     await slots.acquire((0, 0))
     waiting = [asyncio.create_task(take(slots, rank, served)) for rank in (3, 1, 2, 0)]
@@ -28,7 +28,7 @@ async def test_the_lowest_rank_is_served_first_and_who_gave_up_never() -> None:
     assert 0 == slots.taken
 
 
-async def test_more_slots_are_given_out_at_once_and_fewer_as_they_come_back() -> None:
+async def test_a_higher_limit_applies_at_once_and_a_lower_one_as_slots_are_released() -> None:
     slots, served = Slots(0), list[int]()
     waiting = [asyncio.create_task(take(slots, rank, served)) for rank in range(4)]
     await run_ready_tasks()

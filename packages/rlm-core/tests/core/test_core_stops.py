@@ -83,7 +83,7 @@ async def test_whatever_the_limits_say_is_the_stop_reason(why: Stop) -> None:
     assert ending(events) == (why, "", "")
 
 
-async def test_a_summary_for_a_compaction_is_no_turn_but_its_tokens_count() -> None:
+async def test_a_summary_for_a_compaction_is_not_a_turn_but_its_tokens_count() -> None:
     fat = says("a", call(code="1"), prompt=1_000)
     model = ScriptedModel(says("", call(code="0")), fat, says("the summary", completion=7), says("end"))
     agent, _ = open_agent(model, FakeTool(), context=Compact(at=500, keep=1), limits=TurnLimit(3))
@@ -107,7 +107,7 @@ async def test_a_cut_off_text_is_continued_and_the_answer_is_the_joined_parts() 
 
 
 @pytest.mark.parametrize("limits", [TurnLimit(2), TokenLimit(20).of("me")])
-async def test_a_text_that_no_limit_leaves_room_to_continue_is_a_partial_answer(limits: Limits) -> None:
+async def test_a_text_that_cannot_be_continued_within_the_limits_is_a_partial_answer(limits: Limits) -> None:
     model = ScriptedModel(says("one, ", finish="length"), says("two, ", finish="length"))
     agent, events = open_agent(model, limits=limits)
     result = await agent.run(SYSTEM, TASK)
@@ -163,7 +163,7 @@ async def test_nothing_cut_off_at_the_length_limit_ends_the_run(nothing: str) ->
 
 
 @pytest.mark.parametrize(("text", "answer"), [("", "so far"), ("Well,", "Well,")])
-async def test_a_filtered_text_is_no_answer(text: str, answer: str) -> None:
+async def test_a_filtered_text_is_not_an_answer(text: str, answer: str) -> None:
     model = ScriptedModel(says("so far", call(code="1")), says(text, finish="content_filter"))
     agent, events = open_agent(model, FakeTool())
     result = await agent.run(SYSTEM, TASK)
@@ -267,7 +267,7 @@ async def test_a_context_that_nothing_can_shorten_is_a_stop_and_no_answer() -> N
     assert result.words == "413"
 
 
-async def test_a_conversation_that_a_filter_refuses_is_a_stop_with_the_providers_words() -> None:
+async def test_a_conversation_that_a_filter_refuses_is_a_stop_with_the_providers_text() -> None:
     agent, events = open_agent(ScriptedModel(says("so far", call(code="1")), ContentFiltered("400: no")), FakeTool())
     result = await agent.run(SYSTEM, TASK)
     assert (result.answer, result.stop, result.words) == ("so far", Stop.CONTENT_FILTER, "400: no")

@@ -192,7 +192,7 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize("text", CALLS)
-def test_a_call_is_reported_in_the_form_of_every_family(text: str) -> None:
+def test_a_call_in_the_form_of_any_model_family_is_recognized(text: str) -> None:
     assert is_call(text, ["ipython", "bash"])
 
 

@@ -34,7 +34,7 @@ def hearing(said: list[list[User]], model: ScriptedModel, *tools: Tool) -> tuple
     return agent, events
 
 
-async def test_what_the_user_says_meanwhile_follows_the_result_of_the_call_that_ran() -> None:
+async def test_a_message_during_a_call_follows_the_result_of_the_call() -> None:
     model = ScriptedModel(says("", call(code="1")), says("done"))
     agent, events = hearing([[], [User("not there"), User("here")]], model, FakeTool())
     result = await agent.run(SYSTEM, TASK)
@@ -45,14 +45,14 @@ async def test_what_the_user_says_meanwhile_follows_the_result_of_the_call_that_
     assert replay(events) == agent.state
 
 
-async def test_a_message_that_comes_with_the_answer_is_worked_on() -> None:
+async def test_a_message_that_arrives_with_the_answer_is_answered_too() -> None:
     model = ScriptedModel(says("42"), says("43"))
     agent, _ = hearing([[], [User("Are you sure?")]], model)
     assert (await agent.run(SYSTEM, TASK)).answer == "43"
     assert [type(message) for message in model.seen[1].sent][-2:] == [Assistant, User]
 
 
-async def test_a_task_is_taken_back_with_all_that_came_of_it() -> None:
+async def test_a_task_is_undone_with_everything_that_followed() -> None:
     model = ScriptedModel(says("one"), says("", call(code="2")), says("two"), says("three"))
     agent, events = open_agent(model, FakeTool())
     await agent.run(SYSTEM, User("first"))
@@ -67,7 +67,7 @@ async def test_a_task_is_taken_back_with_all_that_came_of_it() -> None:
     assert model.seen[-1].sent[-1] == User("third")
 
 
-async def test_a_picture_is_no_text_of_a_task() -> None:
+async def test_a_picture_is_not_part_of_the_text_of_a_task() -> None:
     agent, _ = open_agent(ScriptedModel(says("a cat"), says("no")))
     await agent.run(SYSTEM, User([{"type": "image_url", "image_url": {"url": "data:,"}}]))
     assert [text for _, text in agent.tasks()] == [""]
@@ -95,7 +95,7 @@ async def test_the_user_may_have_the_context_compacted() -> None:
     assert replay(events) == agent.state
 
 
-async def test_where_nothing_can_be_compacted_no_request_is_made() -> None:
+async def test_if_nothing_can_be_compacted_no_request_is_made() -> None:
     for context in (LastTurns(2), Both(LastTurns(2), Compact()), Compact()):
         agent, _ = open_agent(ScriptedModel(), context=context)
         assert not await agent.compact()

@@ -63,7 +63,7 @@ def test_a_tool_result_as_json_names_its_call() -> None:
     assert ToolResult(asked, "1", ok=False).wire() == {"role": "tool", "tool_call_id": asked.id, "content": "1"}
 
 
-def test_a_message_of_the_provider_is_read_and_kept_as_it_came() -> None:
+def test_a_message_of_the_provider_is_read_and_kept_unchanged() -> None:
     function = {"name": "ipython", "arguments": '{"code": 1}'}
     received = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "function": function}], "x": [1]}
     message = assistant(received)
@@ -99,7 +99,7 @@ def test_what_a_finish_reason_means_in_any_spelling(end: Ending, finish: str) ->
     assert ending(finish) is end
 
 
-def test_the_size_of_a_message_is_what_it_says() -> None:
+def test_the_size_of_a_message_is_that_of_its_text() -> None:
     asked = call("tool", a=1)
     picture = {"type": "image_url", "image_url": {"url": "data:" + "x" * 9_999}}
     assert [size(m) for m in (System("12345"), User("123"), ToolResult(asked, "1234"))] == [5, 3, 4]
@@ -107,7 +107,7 @@ def test_the_size_of_a_message_is_what_it_says() -> None:
     assert size(User([picture, picture])) == 2_000
 
 
-def test_new_tokens_are_what_no_cache_held() -> None:
+def test_new_tokens_are_those_that_were_not_cached() -> None:
     assert 13 == Usage(prompt=10, completion=5, cached=2).new_tokens
     assert 5 == Usage(prompt=1, completion=5, cached=2).new_tokens, "a provider may report any numbers"
 
@@ -127,7 +127,7 @@ def test_each_stop_has_a_status_for_the_session() -> None:
     assert [stop.status for stop in Stop] == [ends.get(stop, "limit") for stop in Stop]
 
 
-def test_what_is_spent_adds_up_and_a_summary_is_no_turn() -> None:
+def test_spending_adds_up_and_a_summary_is_not_a_turn() -> None:
     summary, last = says("a summary", prompt=150, completion=5), says("b" * 80, prompt=120, completion=20)
     state = replay([Replied(says("a" * 400)), Replied(summary, aside=True), Replied(last)])
     assert state.spent == Spent(2, Usage(370, 35), 120, 409)
@@ -180,7 +180,7 @@ def test_nothing_is_unanswered_before_the_first_turn() -> None:
     assert History().add(SYSTEM).add(asked, aside=True).unanswered() == []
 
 
-def test_the_reply_to_a_request_for_a_summary_is_no_turn() -> None:
+def test_the_reply_to_a_request_for_a_summary_is_not_a_turn() -> None:
     history = History().add(TASK).add(User("sum up", Kind.ASK)).add(says("summary").message, aside=True)
     assert (history.turns, history.live_turns(), history.asides()) == (0, [], (1, 2))
     assert history.settle().messages == (TASK,)
@@ -193,13 +193,13 @@ def test_a_text_within_the_limit_is_left_alone() -> None:
     assert [clip("", 0), clip("1234", 4)] == ["", "1234"]
 
 
-def test_the_note_says_how_much_is_missing_and_where_the_whole_is() -> None:
+def test_the_note_says_how_much_is_missing_and_where_the_full_text_is() -> None:
     assert clip("a" * 5_000, 3) == "aa\n[… 4,997 characters left out …]\na"
     assert join("a", 1, "b", "outputs/1") == "a\n[… 1 characters left out; the full text is in outputs/1 …]\nb"
 
 
 @given(st.text(max_size=200), st.integers(0, 250))
-def test_what_is_clipped_keeps_its_head_and_its_tail(text: str, limit: int) -> None:
+def test_a_clipped_text_keeps_its_head_and_its_tail(text: str, limit: int) -> None:
     clipped = clip(text, limit)
     if len(text) <= limit:
         assert clipped == text

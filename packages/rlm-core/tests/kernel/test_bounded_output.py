@@ -138,7 +138,7 @@ def test_line_endings_and_odd_characters_reach_the_file_as_they_came(tmp_path: P
         assert (tmp_path / "out.txt").read_bytes() == "a\r\nb\u2028é?".encode()
 
 
-def test_a_taken_name_is_not_overwritten(tmp_path: Path) -> None:
+def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "out.txt").write_text("mine")
     with BoundedOutput(1, tmp_path, "out.txt") as output:
         output.write("yours")
@@ -147,7 +147,7 @@ def test_a_taken_name_is_not_overwritten(tmp_path: Path) -> None:
         assert (tmp_path / "out-2.txt").read_text() == "yours"
 
 
-def test_a_planted_link_leads_nowhere(tmp_path: Path) -> None:
+def test_a_link_at_the_path_is_not_followed(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (tmp_path / "outputs").symlink_to(outside)
@@ -168,7 +168,7 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_costs_the_whole_but_not_head_and_tail(tmp_path: Path) -> None:
+def test_on_a_full_disk_head_and_tail_are_kept(tmp_path: Path) -> None:
     with largest_file(100_000), BoundedOutput(10, tmp_path, "out.txt") as output:
         for _ in range(10):
             output.write("x" * 50_000)
@@ -198,7 +198,7 @@ def test_no_limit_is_ten_million_characters() -> None:
     assert BoundedOutput.limit_for(5) == 5
 
 
-def test_what_is_kept_obeys_a_limit_for_each_file_and_one_for_all(tmp_path: Path) -> None:
+def test_stored_output_obeys_a_limit_for_each_file_and_one_for_all(tmp_path: Path) -> None:
     quota = Quota(each=800, total=1_500)
     texts = []
     for size in (400, 900, 700, 500, 200):

@@ -63,7 +63,7 @@ async def waiting(bench: Bench, code: str = WAITING) -> AsyncIterator[tuple[Pers
     await cell
 
 
-async def test_each_gets_what_it_prints_shows_and_returns(shared: Bench) -> None:
+async def test_each_cell_gets_its_own_output_and_value(shared: Bench) -> None:
     async with waiting(shared) as (person, agent):
         assert await person.text("x = 1\nx + 1") == "2"
         assert await person.text("!echo shell; false") == "shell\n[exit code: 1]"
@@ -82,7 +82,7 @@ async def test_each_gets_what_it_prints_shows_and_returns(shared: Bench) -> None
     assert "2" not in agent.result().text.split("agent'")[0]
 
 
-async def test_numbers_go_on_and_each_cell_keeps_its_own(shared: Bench) -> None:
+async def test_cell_numbers_continue_and_each_cell_keeps_its_own(shared: Bench) -> None:
     before = int(await shared.run("get_ipython().execution_count"))
     async with waiting(shared) as (person, agent):
         await person.run("'mine'")
@@ -114,7 +114,7 @@ async def test_when_the_agents_cell_is_cancelled_both_end_and_the_kernel_is_kept
         assert not bench.restarts
 
 
-async def test_what_a_cell_sets_for_itself_stays_its_own(shared: Bench) -> None:
+async def test_settings_of_one_cell_do_not_affect_the_other(shared: Bench) -> None:
     captured = "import io, contextlib, asyncio\ngo = asyncio.Event()\nprint('begins')\nheld = io.StringIO()\n"
     captured += "with contextlib.redirect_stdout(held):\n    await go.wait()\n    print('kept')\nheld.getvalue()"
     async with waiting(shared, captured) as (person, agent):
@@ -127,7 +127,7 @@ async def test_what_a_cell_sets_for_itself_stays_its_own(shared: Bench) -> None:
     assert agent.result().exit_status == 0
 
 
-async def test_a_cell_that_computes_lets_the_users_wait_and_it_can_be_withdrawn(shared: Bench) -> None:
+async def test_the_users_cell_waits_for_a_computing_cell_and_can_be_withdrawn(shared: Bench) -> None:
     cell = await shared.begin("import time\nprint('begins')\nwhile 'stop' not in globals(): time.sleep(0.01)")
     person = Person(shared)
     withdrawn, mine = (asyncio.create_task(person.run(code)) for code in ("gone = 1", "2 + 2"))

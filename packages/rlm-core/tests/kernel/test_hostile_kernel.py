@@ -57,7 +57,7 @@ FORGED = [
 ]
 
 
-async def test_what_is_no_message_or_a_strange_one_changes_nothing(shared: Bench) -> None:
+async def test_invalid_and_strange_messages_change_nothing(shared: Bench) -> None:
     code = "".join(f"say(lambda: {line})\n" for line in FORGED)
     seen = await result(shared, f"{code}print('and on')")
     assert "and on" in seen
@@ -109,7 +109,7 @@ print(len(found), sum(os.fstat(fd).st_size for fd in found))
 """
 
 
-async def test_a_log_that_is_flooded_takes_no_disk_and_still_says_why_a_kernel_died(open_kernel: OpenKernel) -> None:
+async def test_a_flooded_log_uses_no_disk_and_still_says_why_a_kernel_died(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         assert "2 0\n" == await bench.run(FLOOD)
         seen = await bench.run("faulthandler._sigsegv()")
@@ -179,7 +179,7 @@ async def test_a_message_that_is_too_large_is_not_kept_and_its_kernel_is_replace
             assert [] == reached
 
 
-async def test_a_later_kernel_s_files_cannot_be_taken_before(open_kernel: OpenKernel) -> None:
+async def test_a_cell_cannot_create_the_files_of_a_later_kernel(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         assert bench.spec
         plant = (

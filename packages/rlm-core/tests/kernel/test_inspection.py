@@ -28,7 +28,7 @@ async def test_names_attributes_and_values_of_a_live_kernel(shared: Bench) -> No
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_while_a_cell_runs_nothing_is_asked_and_nothing_waits(open_kernel: OpenKernel) -> None:
+async def test_while_a_cell_runs_the_kernel_is_not_asked_and_nothing_waits(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         kernel = bench.kernel
         assert isinstance(kernel, JupyterKernel)
@@ -62,7 +62,7 @@ def test_an_invalid_completion_is_empty(reply: dict[str, object]) -> None:
     assert completion_of(reply) == Completion()
 
 
-def test_a_completion_is_bounded_and_holds_texts_only() -> None:
+def test_a_completion_is_bounded_and_contains_only_texts() -> None:
     reply = {"matches": [1, None, *["x" * 1_000] * 5_000], "cursor_start": 0, "cursor_end": 1}
     assert completion_of(reply).matches == ("x" * 200,) * 998
 

@@ -61,7 +61,7 @@ async def test_a_task_started_in_one_cell_is_awaited_in_another(shared: Bench) -
         "import gc; gc.collect();",
     ],
 )
-async def test_the_next_cell_is_as_good_as_new(open_kernel: OpenKernel, code: str) -> None:
+async def test_the_next_cell_is_not_affected(open_kernel: OpenKernel, code: str) -> None:
     async with open_kernel() as bench:
         await bench.run(code)
         seen = await bench.run(

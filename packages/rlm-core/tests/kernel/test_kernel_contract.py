@@ -58,7 +58,7 @@ async def test_the_cell_after_an_error_runs(bench: Bench) -> None:
     assert (await bench.execute("1")).ok is True
 
 
-async def test_a_restart_throws_the_names_away_and_is_an_event(bench: Bench) -> None:
+async def test_a_restart_discards_the_variables_and_is_an_event(bench: Bench) -> None:
     await bench.run("doomed = 1")
     await bench.kernel.restart("asked to")
     assert "NameError" in await bench.run("doomed")
@@ -71,7 +71,7 @@ async def test_waiting_can_be_nested(bench: Bench) -> None:
         assert await bench.run("1", 5) == "1\n"
 
 
-async def test_what_is_printed_aside_comes_before_the_next_result(bench: Bench) -> None:
+async def test_output_of_internal_code_comes_before_the_next_result(bench: Bench) -> None:
     assert await bench.kernel.execute_internal("print('meanwhile'); of_ours = 1", TIMEOUT) == ""
     assert await bench.run("print(of_ours)") == "[output since the last cell]\nmeanwhile\n[this cell]\n1\n"
     assert await bench.kernel.execute_internal("of_ours = 2", TIMEOUT) == ""

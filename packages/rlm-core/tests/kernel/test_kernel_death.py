@@ -93,7 +93,7 @@ async def test_a_kernel_that_the_host_hung_up_on_is_replaced(open_kernel: OpenKe
         assert await bench.run("'precious' in globals()") == "False\n"
 
 
-async def test_names_that_never_were_are_not_lost(open_kernel: OpenKernel) -> None:
+async def test_names_that_were_never_defined_are_not_reported_as_lost(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         seen = await bench.run("import os; os._exit(1)")
         assert seen.endswith("A fresh kernel is ready. Nothing was defined.]")
@@ -108,7 +108,7 @@ async def test_a_hundred_lost_names_are_counted(open_kernel: OpenKernel) -> None
         assert len(bench.restarts[0].lost) == 101
 
 
-async def test_a_death_in_what_is_run_aside_is_reported_with_what_was_printed(open_kernel: OpenKernel) -> None:
+async def test_a_death_in_internal_code_is_reported_with_its_output(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         await bench.run("precious = 1")
         reported = await bench.kernel.execute_internal("import os; print('its last words'); os._exit(9)", 60)

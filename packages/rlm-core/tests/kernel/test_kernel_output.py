@@ -61,11 +61,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
         ("%system echo captured", "['captured']\n"),
     ],
 )
-async def test_output_is_as_it_came(shared: Bench, code: str, text: str) -> None:
+async def test_output_is_unchanged(shared: Bench, code: str, text: str) -> None:
     assert await shared.run(code) == text
 
 
-async def test_help_comes_where_it_was_asked_for(shared: Bench) -> None:
+async def test_help_is_at_its_place_in_the_output(shared: Bench) -> None:
     seen = await shared.run("def f():\n    'what it does'\nprint('first')\nf?\nprint('last')")
     assert re.fullmatch(r"first\n.*what it does.*\nlast\n", seen, re.DOTALL)
 
@@ -113,12 +113,12 @@ async def test_a_command_that_fails_without_an_error_is_known(shared: Bench) -> 
     assert reported == FAILED_COMMANDS
 
 
-async def test_exit_codes_do_not_stick(shared: Bench) -> None:
+async def test_an_exit_code_belongs_to_one_cell(shared: Bench) -> None:
     await shared.run("!false")
     assert await shared.run("print('fine')") == "fine\n"
 
 
-async def test_a_left_behind_command_is_heard_later(shared: Bench) -> None:
+async def test_output_of_a_background_command_arrives_later(shared: Bench) -> None:
     await shared.run("!(until [ -e speak ]; do sleep 0.01; done; echo I am late; touch spoken) & true")
     seen = await shared.run(
         "import os, time\nopen('speak', 'w').close()\nwhile not os.path.exists('spoken'): time.sleep(0.01)"

@@ -44,7 +44,7 @@ def signed(key: str, *frames: bytes) -> list[bytes]:
     return [b"topic", b"<IDS|MSG>", mac.hexdigest().encode(), *frames]
 
 
-def test_what_is_written_can_be_read_by_who_has_the_key() -> None:
+def test_a_written_message_can_be_read_with_the_key() -> None:
     number, frames = MessageCodec("secret").request("execute_request", {"code": "'\ud800' é"})
     message = MessageCodec("secret").read(frames)
     assert message == Message("execute_request", "None", {"code": "'\ud800' é"}, {})
@@ -142,7 +142,7 @@ def test_the_end_of_a_kernel_is_described_in_words(status: int | None, words: st
     assert how_it_ended(status) == words
 
 
-async def test_the_clock_counts_what_is_not_held() -> None:
+async def test_the_clock_does_not_run_while_it_is_held() -> None:
     clock, loop = Clock(), asyncio.get_running_loop()
     with clock.held(), clock.running(0.05) as expired:
         await asyncio.sleep(0.1)

@@ -17,12 +17,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 KEPT = "interrupted; the kernel and its variables are kept]"
 
 
-async def test_an_interrupted_command_can_say_its_last_words(shared: Bench) -> None:
+async def test_an_interrupted_command_can_still_print(shared: Bench) -> None:
     seen = (await shared.overrun("!trap 'echo last words; exit 3' INT; echo ready; sleep 60 & wait")).text
     assert seen.startswith("ready\nlast words\n")
 
 
-async def test_what_an_interrupted_cell_started_is_killed_and_the_rest_is_not(shared: Bench) -> None:
+async def test_processes_of_an_interrupted_cell_are_killed_and_others_are_not(shared: Bench) -> None:
     await shared.run("import subprocess\nearlier = subprocess.Popen(['sleep', '61'])")
     await asyncio.sleep(0.05)  # start times of processes have a resolution of 10 ms
     code = "late = subprocess.Popen(['setsid', 'sleep', '62'])\nprint('started')\nimport time; time.sleep(60)"
@@ -88,7 +88,7 @@ async def test_a_cell_that_is_cancelled_before_it_has_begun_costs_nothing(shared
     assert len(shared.restarts) == restarts
 
 
-async def test_an_interrupt_between_the_news_that_a_cell_begins_and_its_code_is_heard(shared: Bench) -> None:
+async def test_an_interrupt_between_the_start_message_of_a_cell_and_its_code_takes_effect(shared: Bench) -> None:
     code = (
         "import os, signal\nkernel = get_ipython().kernel\n"
         "async def interrupted_here(*_):\n"
@@ -119,7 +119,7 @@ async def test_cancelling_interrupts_the_cell_and_keeps_the_kernel(shared: Bench
     assert len(shared.restarts) == restarts
 
 
-async def test_cancelling_a_deaf_cell_costs_the_kernel(open_kernel: OpenKernel) -> None:
+async def test_cancelling_a_cell_that_ignores_interrupts_kills_the_kernel(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         await bench.run("import signal, time\nprecious = 1")
         cell = await bench.begin("signal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('deaf')\ntime.sleep(60)")

@@ -180,7 +180,7 @@ async def test_a_long_traceback_is_head_and_tail_and_the_whole_is_in_a_file(shar
     assert Path(found[2]).read_text().count("\n") > 200 + int(found[1]) - 5
 
 
-async def test_what_is_cleared_leaves_no_pictures_and_what_came_before_the_cell_stays(shared: Bench) -> None:
+async def test_cleared_output_leaves_no_pictures_and_earlier_output_stays(shared: Bench) -> None:
     await shared.run(
         "import threading, sys\ngo = threading.Event()\n"
         "late = threading.Thread(target=lambda: (go.wait(), sys.stdout.write('late\\n')))\nlate.start()"
@@ -202,7 +202,7 @@ async def test_what_is_cleared_leaves_no_pictures_and_what_came_before_the_cell_
 # ---- packages
 
 
-async def test_what_pip_installs_is_there_now_and_in_later_kernels_and_shadows_nothing(open_kernel: OpenKernel) -> None:
+async def test_packages_from_pip_are_there_now_and_in_later_kernels_and_shadow_nothing(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         assert bench.spec
         for name, module in (("rlmtestpackage", "rlmtestpackage"), ("ipython", "IPython")):
@@ -248,7 +248,7 @@ def wheel(folder: Path, name: str, module: str) -> None:
 # ---- the environment of commands
 
 
-async def test_what_is_for_the_kernel_alone_does_not_reach_its_commands(open_kernel: OpenKernel, folder: Path) -> None:
+async def test_variables_for_the_kernel_do_not_reach_its_commands(open_kernel: OpenKernel, folder: Path) -> None:
     """A fake matplotlib, because only the moment in which its backend is set matters."""
     library = folder / "library"
     (library / "matplotlib").mkdir(parents=True)
@@ -290,7 +290,7 @@ EDITORS = [
 ]
 
 
-async def test_what_waits_for_a_person_fails_at_once_and_a_chosen_editor_is_taken(users: Bench) -> None:
+async def test_programs_that_wait_for_a_person_fail_at_once_and_a_configured_editor_is_used(users: Bench) -> None:
     differing = []
     for command, seen in EDITORS:
         text = await users.run(f"!{command}")

@@ -20,7 +20,7 @@ texts = st.one_of(
 
 
 @given(st.lists(texts, max_size=8), st.integers(0, 8))
-def test_what_was_not_received_is_reported(written: list[str], received: int) -> None:
+def test_output_that_was_not_received_is_reported(written: list[str], received: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "words"
         words = CrashBuffer(str(path))

@@ -42,7 +42,7 @@ async def test_kernels_are_separate(open_kernel: OpenKernel, tmp_path: Path) -> 
         assert "KeyError" in await one.run("os.environ['WHO']")
 
 
-async def test_a_kernel_has_the_modules_that_it_shall_share_and_the_same_order_of_sets(open_kernel: OpenKernel) -> None:
+async def test_a_kernel_has_the_shared_modules_and_the_same_order_of_sets(open_kernel: OpenKernel) -> None:
     code = "import sys\n'wave' in sys.modules, 'none_such' in sys.modules, hash('a')"
     async with open_kernel() as plain, open_kernel(modules=("none_such", "wave")) as other:
         first, second = eval(await plain.run(code)), eval(await other.run(code))
@@ -54,7 +54,7 @@ async def test_a_kernel_has_the_modules_that_it_shall_share_and_the_same_order_o
         )
 
 
-async def test_signals_and_collector_are_a_new_process_s(open_kernel: OpenKernel) -> None:
+async def test_signals_and_collector_are_those_of_a_new_process(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         assert await bench.run("import signal\nsignal.set_wakeup_fd(-1), signal.getsignal(signal.SIGCHLD)") == (
             "(-1, <Handlers.SIG_DFL: 0>)\n"
@@ -130,7 +130,7 @@ async def test_descriptors_do_not_grow(open_kernel: OpenKernel) -> None:
     await eventually(lambda: psutil.Process().num_fds() <= before)  # zmq closes its sockets with a delay
 
 
-async def test_a_killed_zygote_takes_its_kernels_along_and_is_replaced(spec: KernelSpec, tmp_path: Path) -> None:
+async def test_kernels_of_a_killed_zygote_end_and_it_is_replaced(spec: KernelSpec, tmp_path: Path) -> None:
     short = spec.run_dir / "killed"
     short.mkdir()
     mine = KernelSpec(spec.cwd, {"PATH": os.defpath, "LEAK": str(tmp_path)}, short, tmp_path / "outputs")
@@ -171,7 +171,7 @@ async def test_a_sandbox_that_is_ending_is_not_entered(spec: KernelSpec) -> None
         assert await outside.wait() == -signal.SIGKILL
 
 
-async def test_a_killed_zygote_takes_a_kernel_in_a_sandbox_along_and_leaves_the_sandbox(
+async def test_a_sandboxed_kernel_of_a_killed_zygote_ends_and_the_sandbox_stays(
     spec: KernelSpec, tmp_path: Path
 ) -> None:
     run_dir = spec.run_dir / "sandboxed"
@@ -235,7 +235,7 @@ async def test_random_killing_is_survived_and_reported(spec: KernelSpec, tmp_pat
     assert not started_with("LEAK", mark)
 
 
-async def test_closing_the_zygote_kills_what_got_away_from_its_kernel(spec: KernelSpec, tmp_path: Path) -> None:
+async def test_closing_the_zygote_kills_detached_processes_of_its_kernels(spec: KernelSpec, tmp_path: Path) -> None:
     short = spec.run_dir / "away"
     short.mkdir()
     mine = KernelSpec(spec.cwd, {"PATH": os.defpath}, short, tmp_path / "outputs")

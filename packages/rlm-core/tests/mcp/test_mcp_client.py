@@ -78,7 +78,7 @@ async def test_a_program_is_called_and_dies_and_is_called_again(tmp_path: Path) 
     assert "ended" == lines[-1], "the server was allowed to end by itself"
 
 
-async def test_a_call_says_how_far_it_is_and_the_server_hears_that_it_is_cancelled(tmp_path: Path) -> None:
+async def test_a_call_reports_its_progress_and_a_cancellation_reaches_the_server(tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     heard: list[tuple[float, float | None, str]] = []
     async with connected(small("a", notes=notes), folder=tmp_path) as (clients, _):
@@ -91,7 +91,7 @@ async def test_a_call_says_how_far_it_is_and_the_server_hears_that_it_is_cancell
         assert {"result": 2} == await call(clients, "a", "add", a=1)
 
 
-async def test_what_is_missing_slow_dead_or_wrong_is_reported_in_a_line_and_the_others_work(tmp_path: Path) -> None:
+async def test_a_missing_slow_dead_or_wrong_server_is_reported_in_a_line_and_the_others_work(tmp_path: Path) -> None:
     servers = (
         StdioServer("missing", "no-such-program"),
         StdioServer("elsewhere", "true", cwd="/no/such/folder"),

@@ -35,7 +35,7 @@ def read(servers: object, **environ: str) -> Config:
         ({"url": "${env:URL}"}, HttpServer("a", "https://u/")),
     ],
 )
-def test_a_server_is_named_as_other_clients_have_it(settings: dict[str, Any], server: object) -> None:
+def test_servers_are_configured_as_for_other_clients(settings: dict[str, Any], server: object) -> None:
     for table in ({"mcpServers": {"a": settings}}, {"servers": {"a": settings}}, {"a": settings}):
         assert (server,) == read(table, URL="https://u/").mcp.servers
 
@@ -56,14 +56,14 @@ def test_a_server_is_named_as_other_clients_have_it(settings: dict[str, Any], se
         ("/no/such/file", "No such file"),
     ],
 )
-def test_what_names_no_servers_is_refused_without_being_shown(text: str, problem: str) -> None:
+def test_an_invalid_configuration_is_refused_without_being_shown(text: str, problem: str) -> None:
     with pytest.raises(ConfigError) as refused:
         read_config({"mcp": text}, ENVIRONMENT)
     assert problem in str(refused.value)
     assert "--mcp={" not in str(refused.value)
 
 
-def test_a_file_is_read_and_a_variable_must_name_it_wholly(tmp_path: Path) -> None:
+def test_a_file_is_read_and_a_variable_must_contain_its_whole_path(tmp_path: Path) -> None:
     path = tmp_path / "servers.json"
     path.write_text('{"mcpServers": {"a": {"command": "x"}, "off": {"command": "y", "disabled": true}}}')
     assert ("a",) == read_config({}, ENVIRONMENT | {"RLM_MCP": str(path)}).mcp.names
@@ -83,7 +83,7 @@ SECRETIVE = {
 SECRETS = ["pass%77ord", "k3y-in-a-url", "b3arer-value", "k3y-as-an-argument", "h3ader-value", "t0ken-literal", "p4ssw0rd-of-db"]  # fmt: skip
 
 
-def test_no_secret_is_recorded_or_shown_and_what_names_a_variable_is() -> None:
+def test_no_secret_is_recorded_or_shown_but_the_name_of_a_variable_is() -> None:
     config = read({"mcpServers": SECRETIVE})
     recorded = recorded_settings(config)["mcp"]
     assert [] == [secret for secret in SECRETS if secret in recorded + repr(config.mcp.servers[1])]
@@ -101,7 +101,7 @@ def test_a_variable_with_a_token_of_a_server_reaches_no_kernel() -> None:
     assert "TOKEN" in child_environment(Config(), ENVIRONMENT)
 
 
-def test_servers_of_a_program_are_taken_as_they_are() -> None:
+def test_servers_of_a_program_are_used_unchanged() -> None:
     servers = McpServers((StdioServer("a", "x", ("${HOME}",), {"KEY": "k3y-of-a-client"}),))
     config = with_values(Config(), {"mcp": servers})
     assert ("${HOME}",) == config.mcp.servers[0].args  # type: ignore[union-attr]
@@ -110,7 +110,7 @@ def test_servers_of_a_program_are_taken_as_they_are() -> None:
     assert ("b",) == with_mapping.mcp.names
 
 
-def test_each_server_is_a_name_that_hides_nothing_and_it_is_reported_where_that_is_another() -> None:
+def test_each_server_gets_a_name_that_hides_nothing_and_a_changed_name_is_reported() -> None:
     names = name_servers(["git", "time", "print", "say", "a-b", "a.b", "class", "mcp", "1password", "日本"], {"say"})
     assert {
         "git": "git",

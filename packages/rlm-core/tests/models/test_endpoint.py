@@ -60,7 +60,7 @@ def closed_port() -> int:
         ("https://h/v1#part", "https://h/v1", {}),
     ],
 )
-def test_a_base_url_is_taken_as_meant(written: str, url: str, query: dict[str, str]) -> None:
+def test_a_base_url_is_normalized(written: str, url: str, query: dict[str, str]) -> None:
     endpoint = Endpoint(written)
     endpoint.check()
     assert (endpoint.url, endpoint.query) == (url, query)
@@ -85,7 +85,7 @@ def test_a_base_url_is_taken_as_meant(written: str, url: str, query: dict[str, s
         ("http:/exa mple:80", ""),
     ],
 )
-def test_a_url_that_is_none_is_refused_and_another_suggested_where_that_makes_sense(written: str, meant: str) -> None:
+def test_an_invalid_url_is_refused_and_another_is_suggested_if_possible(written: str, meant: str) -> None:
     with pytest.raises(ConfigError, match="must begin with http:// or https://") as caught:
         Endpoint(written).check()
     assert str(caught.value).partition(" Did you mean ")[2] == (f"{meant}?" if meant else "")
@@ -121,7 +121,7 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize(("url", "why"), UNUSABLE.items())
-def test_a_url_to_which_no_request_can_go_is_refused_by_its_variable(url: str, why: str) -> None:
+def test_a_url_that_cannot_be_used_is_refused_with_its_variable(url: str, why: str) -> None:
     with pytest.raises(ConfigError, match=f"The base URL.* cannot be used: .*{why}.* Correct RLM_BASE_URL") as caught:
         Endpoint(url).check()
     with pytest.raises(ConfigError, match=f"HTTP_PROXY, cannot be used: .*{why}") as proxy:
@@ -132,11 +132,11 @@ def test_a_url_to_which_no_request_can_go_is_refused_by_its_variable(url: str, w
 @pytest.mark.parametrize(
     "url", ["http://a_b/v1", "http://[fe80::1%25eth0]:80/v1", "http://ünc.example./v1", "http://h/a b"]
 )
-def test_a_url_that_only_looks_odd_is_taken(url: str) -> None:
+def test_a_url_that_only_looks_odd_is_accepted(url: str) -> None:
     Endpoint(url).check()
 
 
-def test_what_the_http_client_alone_refuses_is_reported_by_its_variable_too() -> None:
+def test_a_url_that_only_the_http_client_refuses_is_reported_with_its_variable_too() -> None:
     assert "The base URL http://☃.net/v1 cannot be used: the HTTP client does not accept it" in asked("http://☃.net/v1")
     reported = asked("http://api.example.invalid/v1", all_proxy="http://user:word-1@☃.net")
     assert reported.startswith(
@@ -172,7 +172,7 @@ NAMED = Endpoint("https://api.example.com/v1")
         (NAMED, "other.org api.example.com:443"),
     ],
 )
-def test_what_no_proxy_names_is_reached_directly(endpoint: Endpoint, exceptions: str) -> None:
+def test_hosts_in_no_proxy_are_reached_directly(endpoint: Endpoint, exceptions: str) -> None:
     environ = {"ALL_PROXY": "socks5://p:1", "NO_PROXY": exceptions}
     assert proxy_for(endpoint, environ) is None
 
@@ -189,7 +189,7 @@ def test_what_no_proxy_names_is_reached_directly(endpoint: Endpoint, exceptions:
         (NAMED, ",,"),
     ],
 )
-def test_what_no_proxy_does_not_name_is_reached_through_the_proxy(endpoint: Endpoint, exceptions: str) -> None:
+def test_hosts_that_are_not_in_no_proxy_are_reached_through_the_proxy(endpoint: Endpoint, exceptions: str) -> None:
     environ = {"all_proxy": "http://user:secret@p:1", "NO_PROXY": exceptions}
     assert str(proxy_for(endpoint, environ)) == "the proxy p:1"
 
@@ -200,7 +200,7 @@ def test_the_variable_of_the_scheme_comes_first_and_a_scheme_may_be_left_out() -
 
 
 @pytest.mark.parametrize("scheme", ["foo", "socks4", "ftp"])
-def test_a_proxy_of_no_known_kind_is_refused_by_its_variable(scheme: str) -> None:
+def test_a_proxy_with_an_unknown_scheme_is_refused_with_its_variable(scheme: str) -> None:
     with pytest.raises(ConfigError, match=f"HTTP_PROXY begins with {scheme}://"):
         proxy_for(HERE, {"HTTP_PROXY": f"{scheme}://p:1"})
 
@@ -227,7 +227,7 @@ def test_a_proxy_that_wants_a_password_is_reported_as_such() -> None:
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR"])
-def test_certificates_that_are_missing_or_none_are_reported_by_their_variable(name: str, tmp_path: Path) -> None:
+def test_missing_and_invalid_certificates_are_reported_with_their_variable(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"{name}=/no/such.pem: there is no such file"):
         tls_context(NAMED, {name: "/no/such.pem"})
     broken = tmp_path / "broken.pem"

@@ -51,7 +51,7 @@ print(json.dumps([loaded, [*parts, made.choices[0].message.content], names]))
     assert len(plain[2]) > 300
 
 
-def test_a_name_that_is_not_there_is_missing_as_ever() -> None:
+def test_a_missing_name_is_reported_as_usual() -> None:
     program = """
 import json
 try:
@@ -89,7 +89,7 @@ print(json.dumps([sdk.COUNT, sdk.Thing.__name__, sdk.types.Thing.__module__, loa
     assert result_of(LEAN + program, odd_sdk) == [2, "Thing", "openai.types.thing", "rlm.providers.lean_import"]
 
 
-def test_whatever_is_in_the_way_it_is_imported_as_usual(odd_sdk: Path) -> None:
+def test_if_the_lean_import_is_impossible_the_sdk_is_imported_as_usual(odd_sdk: Path) -> None:
     """Here the SDK refuses to be imported by another loader."""
     (odd_sdk / "openai/__init__.py").write_text(
         "from . import types\nassert 'rlm' not in type(types.__loader__).__module__, 'lean'\nfrom .types import COUNT\n"

@@ -80,7 +80,7 @@ OTHERS = [
 @pytest.mark.parametrize(
     ("adaptation", "status", "words"), [(wanted, *said) for wanted, all_said in WORDINGS.items() for said in all_said]
 )
-def test_a_refusal_says_what_form_is_taken(adaptation: Adaptation, status: int, words: str) -> None:
+def test_a_refusal_shows_which_form_is_accepted(adaptation: Adaptation, status: int, words: str) -> None:
     assert wanted_adaptation(HTTPError(status, words), BODY) is adaptation
 
 
@@ -106,13 +106,13 @@ NO_PICTURES = [
 
 
 @pytest.mark.parametrize(("status", "words"), NO_PICTURES)
-def test_pictures_are_left_out_where_they_are_refused(status: int, words: str) -> None:
+def test_pictures_are_left_out_if_they_are_refused(status: int, words: str) -> None:
     plain: Wire = {"messages": [{"role": "user", "content": "draw"}]}
     shown: Wire = {"messages": [*plain["messages"], PICTURE]}
     assert wanted_adaptation(HTTPError(status, words), shown) is Adaptation.NO_PICTURES
     assert wanted_adaptation(HTTPError(status, words), plain) is None
 
 
-def test_where_a_server_may_mean_two_things_pictures_are_dropped_last() -> None:
+def test_if_a_refusal_is_ambiguous_pictures_are_dropped_last() -> None:
     shown: Wire = {"messages": [*BODY["messages"], PICTURE]}
     assert wanted_adaptation(HTTPError(400, "'content' must be a string"), shown) is Adaptation.TEXT_CONTENT

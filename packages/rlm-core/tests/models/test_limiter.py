@@ -88,7 +88,7 @@ async def agents(script: Script) -> AsyncIterator[tuple[Agents, Scripted]]:
     [error(429, "slow down"), error(500, "The engine is overloaded")],
     ids=lambda refusal: str(refusal.status),
 )
-async def test_a_provider_that_has_too_many_is_sent_fewer_and_the_root_comes_first(refusal: Answer) -> None:
+async def test_an_overloaded_provider_gets_fewer_requests_and_the_root_comes_first(refusal: Answer) -> None:
     script = AtOnce(4, refusal)
     async with agents(script) as (all_agents, server):
         all_agents.ask(1, 24)

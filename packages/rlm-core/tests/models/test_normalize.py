@@ -102,7 +102,7 @@ def test_any_body_is_a_valid_reply_or_a_fault(body: Any) -> None:
 
 
 @given(MESSAGES)
-def test_what_is_valid_stays_as_it_is(received: dict[str, Any]) -> None:
+def test_a_valid_message_is_unchanged(received: dict[str, Any]) -> None:
     once, _ = message(received)
     assert message(once) == (once, {})
     assert assistant(once).received == once
@@ -295,7 +295,9 @@ def test_the_call_of_older_servers_is_a_call() -> None:
 @pytest.mark.parametrize(
     "arguments", ['{"code": "print(1)', "null", "[1]", "42", '"{}"', '{"a": NaN}', "{'a': 1}", "[" * 9_999]
 )
-def test_what_a_strict_provider_would_refuse_is_sent_back_repaired_and_kept_beside(arguments: str) -> None:
+def test_arguments_that_a_strict_provider_would_refuse_are_sent_back_repaired_and_the_original_is_kept(
+    arguments: str,
+) -> None:
     call = {"id": "a", "function": {"name": "no such tool!", "arguments": arguments}}
     repaired = reply({"choices": [{"message": {"tool_calls": [call]}}]}, characters).message
     assert repaired.received["tool_calls"][0]["function"] == {"name": "no_such_tool_", "arguments": "{}"}
@@ -303,7 +305,7 @@ def test_what_a_strict_provider_would_refuse_is_sent_back_repaired_and_kept_besi
     assert assistant(repaired.received, repaired.written) == repaired
 
 
-def test_numbers_that_json_has_not_are_not_sent_back() -> None:
+def test_numbers_that_json_does_not_allow_are_not_sent_back() -> None:
     received, _ = message(json.loads('{"content": "x", "extra": {"logprob": -Infinity, "more": [NaN, 1e999, 1.5]}}'))
     assert received["extra"] == {"logprob": None, "more": [None, None, 1.5]}
 
@@ -365,7 +367,7 @@ def test_parts_of_a_text_are_one_text() -> None:
     assert message({"content": parts})[0]["content"] == "one two"
 
 
-def test_ids_that_are_missing_or_taken_are_replaced() -> None:
+def test_missing_and_duplicate_ids_are_replaced() -> None:
     call = {"function": {"name": "bash", "arguments": "{}"}}
     received = [{**call, "id": id_} for id_ in ("a", "a", "", None, 7, "b")] + [call]
     calls = message({"tool_calls": received}, counted())[0]["tool_calls"]

@@ -144,7 +144,7 @@ async def test_an_empty_message_is_asked_for_again_in_the_other_form(streamed: b
     "words",
     ["Too many tokens, please wait before trying again.", "Rate limit reached: limit 30000 tokens per min"],
 )
-async def test_too_many_tokens_a_minute_is_no_long_context(words: str, streamed: bool) -> None:
+async def test_too_many_tokens_a_minute_is_not_a_long_context(words: str, streamed: bool) -> None:
     with Scripted(in_order(error(429, words), text("well"))) as server:
         async with quick(server.url) as client:
             model = client.model("m", depth=0, sink=lambda _: None, stream=streamed)

@@ -84,7 +84,7 @@ async def asking(
 # ---- what is sent
 
 
-async def test_a_request_holds_the_conversation_and_the_parameters_and_no_more() -> None:
+async def test_a_request_contains_only_the_conversation_and_the_parameters() -> None:
     with Scripted(text("hi")) as server:
         async with asking(server.url, params={"temperature": 0}) as ask:
             await ask()
@@ -131,7 +131,7 @@ AMBIENT = {
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("key", [None, "sk-1"])
-def test_what_the_environment_holds_for_openai_goes_to_nobody_else(key: str | None, stream: bool) -> None:
+def test_openai_variables_of_the_environment_are_sent_to_nobody_else(key: str | None, stream: bool) -> None:
     program = f"""
 import asyncio
 from rlm.core.messages import User
@@ -150,7 +150,7 @@ asyncio.run(main(sys.argv[1]))
     assert "ambient" not in json.dumps(dict(headers))
 
 
-async def test_the_answer_is_sent_back_as_it_came() -> None:
+async def test_the_answer_is_sent_back_unchanged() -> None:
     answer = calls(("bash", {"a": "é"}), reasoning_content="hm", extra={"signature": "s"})
     with Scripted(answer, text("done")) as server:
         async with asking(server.url) as ask:
@@ -169,7 +169,7 @@ async def test_a_text_that_cannot_be_sent_is_repaired() -> None:
     assert server.requests[0].last == "half \ufffd of it"
 
 
-async def test_a_url_that_is_none_is_reported_before_anything_is_sent() -> None:
+async def test_an_invalid_url_is_reported_before_anything_is_sent() -> None:
     with pytest.raises(ConfigError, match="must begin with http"):
         OpenAIClient(Endpoint("localhost:8000", None))
 
@@ -248,7 +248,7 @@ async def test_a_refusal_counts_for_all_agents_that_were_under_way() -> None:
 @pytest.mark.parametrize(
     "words", ["Cannot use tools with stream", "Streaming is not supported", "`stream` must be false for this model"]
 )
-async def test_a_server_that_refuses_to_stream_is_asked_for_the_whole(words: str) -> None:
+async def test_a_server_that_refuses_to_stream_is_asked_for_the_whole_response(words: str) -> None:
     with Scripted(without("stream", words)) as server:
         async with asking(server.url, stream=True) as ask:
             assert (await ask()).message.text == "hi"
@@ -256,7 +256,7 @@ async def test_a_server_that_refuses_to_stream_is_asked_for_the_whole(words: str
     assert [request.streamed for request in server.requests] == [True, False]
 
 
-async def test_an_upstream_that_fails_is_no_refusal_to_stream() -> None:
+async def test_a_failing_upstream_is_not_a_refusal_to_stream() -> None:
     with Scripted(error(500, "upstream connect error: not reachable"), text("hi")) as server:
         async with asking(server.url, stream=True) as ask:
             await ask()
@@ -282,7 +282,7 @@ async def test_a_server_that_does_not_stream_though_asked_is_understood() -> Non
 # ---- waiting
 
 
-async def test_a_retry_after_is_kept() -> None:
+async def test_a_retry_after_is_obeyed() -> None:
     with Scripted(error(429, "slow down", retry_after="1"), text("hi")) as server:
         async with asking(server.url) as ask:
             await ask()
@@ -356,7 +356,7 @@ async def test_all_tries_of_one_request_are_known_as_one() -> None:
     assert len(ask.retries) == 2
 
 
-async def test_when_the_budget_is_spent_the_last_words_count_every_try_and_the_time_they_took() -> None:
+async def test_when_the_budget_is_spent_the_error_has_the_number_of_tries_and_their_duration() -> None:
     began = time.monotonic()
     with Scripted(*[error(500, "no", retry_after="0.1")] * 3, error(500, "no", retry_after="899.9")) as server:
         async with asking(server.url, retries=5, budget=900) as ask:
@@ -404,7 +404,7 @@ async def test_a_wait_is_reported_again_and_again(answer: Answer) -> None:
     assert 0 < waiting.left <= (22 if paused else 600)
 
 
-async def test_comments_that_keep_a_connection_alive_are_no_answer() -> None:
+async def test_comments_that_keep_a_connection_alive_are_not_an_answer() -> None:
     async def ping(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
             writer.write(PING)
@@ -561,7 +561,7 @@ UNUSABLE = [
 ]
 
 
-async def test_a_redirect_to_what_is_no_url_is_reported_at_once() -> None:
+async def test_a_redirect_to_an_invalid_url_is_reported_at_once() -> None:
     with Scripted(*[to(307 + index % 2, where) for index, where in enumerate(UNUSABLE)]) as server:
         async with asking(server.url) as ask:
             for where in UNUSABLE:
@@ -584,7 +584,7 @@ async def test_a_redirect_to_what_is_no_url_is_reported_at_once() -> None:
         (b'event: error\ndata: {"message": "gone mad", "code": 500}\n\n', "500 Internal Server Error: gone mad"),
     ],
 )
-async def test_the_words_of_an_error_that_comes_with_200_are_reported(body: bytes, words: str) -> None:
+async def test_the_text_of_an_error_with_status_200_is_reported(body: bytes, words: str) -> None:
     with Scripted(always(Answer(body))) as server:
         async with asking(server.url, budget=0.001) as ask:
             with pytest.raises(ModelUnavailable, match=re.escape(words)):
@@ -618,7 +618,7 @@ def test_events_may_come_in_any_pieces(size: int) -> None:
         b'{"id": "x"}',
     ],
 )
-async def test_a_stream_that_cannot_be_read_is_asked_for_whole_from_then_on(garbled: bytes) -> None:
+async def test_after_an_unreadable_stream_whole_responses_are_requested_from_then_on(garbled: bytes) -> None:
     def script(request: Request) -> Answer:
         return Answer(garbled) if request.streamed else text("hi")
 
@@ -633,7 +633,7 @@ async def test_a_stream_that_cannot_be_read_is_asked_for_whole_from_then_on(garb
 @pytest.mark.parametrize(
     "garbled", [b'{"choices": [{"message"', b"<html></html>", b'{"choices": []}', b'{"choices": [{}]}']
 )
-async def test_a_whole_that_cannot_be_read_is_asked_for_as_a_stream_from_then_on(garbled: bytes) -> None:
+async def test_after_an_unreadable_response_streams_are_requested_from_then_on(garbled: bytes) -> None:
     def script(request: Request) -> Answer:
         return text("hi") if request.streamed else Answer(garbled)
 
@@ -684,7 +684,7 @@ async def test_cancelling_in_the_middle_of_a_stream_closes_the_connection() -> N
             await asyncio.to_thread(server.wait, lambda s: s.seen["left"] == 1)
 
 
-async def test_a_stream_that_makes_no_sense_is_left_at_once() -> None:
+async def test_an_invalid_stream_is_closed_at_once() -> None:
     nonsense = Answer(b"data: []\n\n" * 2, headers={"Content-Type": "text/event-stream"})
     with Scripted(stall(nonsense), text("hi")) as server:
         async with asking(server.url, stream=True) as ask:
@@ -716,7 +716,7 @@ async def test_many_agents_share_one_client_and_its_connections() -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_a_reply_that_was_lost_is_asked_for_again_as_it_was_where_the_server_has_kept_it(streamed: bool) -> None:
+async def test_a_lost_reply_is_requested_again_unchanged_in_case_the_server_has_stored_it(streamed: bool) -> None:
     """A proxy that caches the reply for an idempotency key refuses another body with the same key."""
     kept: dict[str, dict[str, Any]] = {}
 

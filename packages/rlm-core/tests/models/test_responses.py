@@ -220,7 +220,7 @@ async def test_a_refused_parameter_is_named_with_what_to_do(api: str, name: str,
     assert len(server.requests) == 1
 
 
-async def test_what_is_wrong_with_something_else_names_no_parameter() -> None:
+async def test_other_errors_name_no_parameter() -> None:
     with Scripted(error(400, "Invalid user message: stop it. Only tools may speak."), strict=False) as server:
         async with client(server, "chat") as opened:
             with pytest.raises(ModelError) as caught:
@@ -342,7 +342,7 @@ def test_a_failed_response_means_what_the_same_error_means_elsewhere(
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"output": None}, {"output": ["x"]}, {"choices": []}])
-def test_what_is_no_response_is_unreadable(body: object) -> None:
+def test_an_invalid_response_is_unreadable(body: object) -> None:
     with pytest.raises(TransportError) as caught:
         read(body)
     assert caught.value.unreadable
@@ -355,7 +355,7 @@ def assembled(*events: dict[str, Any], done: bool = False) -> dict[str, Any]:
     return assembler.body(done=done)
 
 
-def test_the_items_of_a_stream_are_those_that_came_whole() -> None:
+def test_only_complete_items_of_a_stream_are_used() -> None:
     item = said("x", id="msg_1")
     whole = {"type": "response.output_item.done", "output_index": 1, "item": item}
     thought = {"type": "reasoning", "id": "rs", "encrypted_content": "whole"}
@@ -436,7 +436,7 @@ async def test_items_that_an_endpoint_refuses_are_sent_in_another_form(words: st
     )
 
 
-async def test_an_endpoint_that_refuses_its_own_items_is_sent_none_from_then_on() -> None:
+async def test_an_endpoint_that_refuses_its_own_items_gets_none_from_then_on() -> None:
     refused = error(400, ITEMS[1][0])
     with Scripted(text("one"), refused, refused, text("two"), strict=False) as server:
         async with client(server) as opened:

@@ -33,7 +33,7 @@ def test_retry_after_is_read_in_each_form(headers: dict[str, str], seconds: floa
     assert judge(HTTPError(429, "", headers)).after == seconds
 
 
-def test_retry_after_may_be_a_date_to_come() -> None:
+def test_retry_after_may_be_a_date_in_the_future() -> None:
     after = judge(HTTPError(503, "", {"Retry-After": formatdate(time.time() + 1000, usegmt=True)})).after
     assert after is not None
     assert 0 < after <= 1000
@@ -158,7 +158,7 @@ def test_a_temporary_error_is_tried_again(status: int, words: str) -> None:
         (502, "jinja2.exceptions.TemplateSyntaxError: Encountered unknown tag 'generation'."),
     ],
 )
-def test_what_a_chat_template_refuses_once_it_refuses_always(status: int, words: str) -> None:
+def test_a_refusal_by_a_chat_template_is_permanent(status: int, words: str) -> None:
     decision = judge(HTTPError(status, words))
     assert (decision.error, decision.retry, decision.hint) == (ModelError, Retry.NEVER, "")
     reported = words if words[0] != "{" else decision.reason.partition(": ")[2][:40]
@@ -177,7 +177,7 @@ def test_what_a_chat_template_refuses_once_it_refuses_always(status: int, words:
         "This model does not support image input.",
     ],
 )
-def test_the_model_is_named_only_where_it_is_the_reason(words: str) -> None:
+def test_the_model_is_named_only_if_it_is_the_reason(words: str) -> None:
     error = {"message": words, "type": "invalid_request_error", "param": "model", "code": "unsupported_value"}
     assert judge(HTTPError(400, json.dumps({"error": error}))).hint == ""
 
@@ -216,14 +216,14 @@ def test_an_unknown_model_is_reported_at_once(status: int, words: str) -> None:
         (401, "The key does not belong to this region", "RLM_API_KEY"),
     ],
 )
-def test_a_key_is_asked_for_only_where_it_is_the_reason(status: int, words: str, hint: str) -> None:
+def test_a_key_is_asked_for_only_if_it_is_the_reason(status: int, words: str, hint: str) -> None:
     decision = judge(HTTPError(status, words))
     assert decision.retry is Retry.NEVER
     assert hint in decision.hint
     assert ("RLM_API_KEY" in hint) == ("RLM_API_KEY" in decision.hint)
 
 
-def test_an_account_that_broke_the_rules_is_no_filtered_conversation() -> None:
+def test_an_account_that_broke_the_rules_is_not_a_filtered_conversation() -> None:
     assert judge(HTTPError(403, "This account is blocked for violating our usage policies.")).error is CredentialsError
 
 
@@ -236,7 +236,7 @@ def test_an_account_that_broke_the_rules_is_no_filtered_conversation() -> None:
         "top_logprobs too large",
     ],
 )
-def test_a_number_out_of_range_is_no_long_context(words: str) -> None:
+def test_a_number_out_of_range_is_not_a_long_context(words: str) -> None:
     assert judge(HTTPError(400, words)).error is ModelError
 
 
@@ -273,7 +273,7 @@ def test_an_error_within_a_reply_is_judged_as_one_outside(error: object, expecte
         ("x" * 1000, "x" * 300 + "…"),
     ],
 )
-def test_the_providers_own_words_are_found(body: str, reported: str) -> None:
+def test_the_providers_own_text_is_found(body: str, reported: str) -> None:
     assert judge(HTTPError(418, body)).reason == f"418 I'm a Teapot: {reported}"
 
 

@@ -52,7 +52,7 @@ async def test_a_request_gets_the_client_that_was_used_last() -> None:
     assert factory.closed == [True] * 3
 
 
-async def test_more_than_are_kept_are_closed_and_so_are_old_ones_but_for_the_newest() -> None:
+async def test_surplus_clients_and_old_ones_are_closed_except_the_newest() -> None:
     kept, old = ClientFactory(), ClientFactory()
     newest = (await use(SDKClients(kept, max_keepalive=2), 4))[-1]
     assert sorted(kept.closed) == [False, False, True, True]

@@ -58,7 +58,7 @@ def test_what_difflib_writes_is_found_whatever_the_lines_look_like(old: list[str
     assert diff_sign(text) == f"diff: 1 file +{kinds.count(DiffLine.ADDED)} −{kinds.count(DiffLine.REMOVED)}"
 
 
-def test_a_diff_that_is_cut_off_ends_there_and_a_list_is_none() -> None:
+def test_a_diff_that_is_cut_off_ends_there_and_a_list_is_not_a_diff() -> None:
     cut = "--- a\n+++ b\n@@ -1,9 +1,9 @@\n same\n-old\n[… 200 characters left out …]\n- not of it\n"
     assert diff_sign(cut) == "diff: 1 file +0 −1"
     assert diff_sign("--- a\n+++ b\n- one\n+ two\n") == ""

@@ -64,7 +64,7 @@ def test_an_answer_is_readable_without_colours() -> None:
     assert render_markdown(ANSWER, 40, color=False) == SHOWN
 
 
-def test_colours_take_the_place_of_marks() -> None:
+def test_colours_replace_marks() -> None:
     shown = render_markdown("# Head\n**bold** *soft* `code`\n```python\nimport os\n```", 40, color=True)
     assert shown == (
         "\x1b[1mHead\x1b[0m\n\n\x1b[1mbold\x1b[0m \x1b[3msoft\x1b[0m \x1b[36mcode\x1b[0m\n\n\x1b[35mimport\x1b[0m os"
@@ -86,7 +86,7 @@ def test_a_table_gets_narrower_and_becomes_a_list_at_last(width: int, shown: str
     )
 
 
-def test_nothing_passes_that_a_terminal_obeys() -> None:
+def test_no_control_sequence_passes() -> None:
     hostile = "a\x1b[2Jb `\x1b]0;title\x07c` [d](http://x/\x9b31m) ```\x1b[31m"
     shown = render_markdown(hostile, 40, color=False)
     assert shown == "ab `c` d (http://x/) ```"
@@ -100,7 +100,7 @@ def test_scripts_without_blanks_are_wrapped_too() -> None:
     ]
 
 
-def test_a_text_that_nobody_reads_on_a_screen_stays_as_it_is() -> None:
+def test_a_text_that_is_not_for_a_screen_is_unchanged() -> None:
     text = "*a* " * (LONGEST // 4 + 1)
     assert render_markdown(text, 40, color=True) == text
 

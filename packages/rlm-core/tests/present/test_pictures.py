@@ -36,7 +36,7 @@ KITTY, ITERM2 = PictureProtocol.KITTY, PictureProtocol.ITERM2
         ({}, None),
     ],
 )
-def test_only_a_terminal_that_says_what_it_is_gets_pictures(
+def test_only_a_terminal_that_identifies_itself_gets_pictures(
     environ: dict[str, str], protocol: PictureProtocol | None
 ) -> None:
     assert picture_protocol(environ) is protocol
@@ -56,7 +56,7 @@ def test_the_data_arrives_whole_and_coded(tmp_path: Path) -> None:
     assert base64.b64decode(found[1]) == large
 
 
-def test_what_is_no_picture_any_more_is_not_shown(tmp_path: Path) -> None:
+def test_a_file_that_is_no_longer_a_picture_is_not_shown(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("\x1b[2J")
     (tmp_path / "real.png").write_bytes(PICTURE)
     (tmp_path / "link.png").symlink_to(tmp_path / "real.png")
@@ -115,7 +115,7 @@ def test_sixels_show_the_colours_of_the_picture(kind: int, channels: int) -> Non
     assert shown == expected
 
 
-def test_what_is_not_decoded_is_no_picture() -> None:
+def test_data_that_cannot_be_decoded_is_not_a_picture() -> None:
     whole = picture(2, 3, [0], [b"abcdef"])
     for broken in (
         whole[:20],

@@ -34,11 +34,11 @@ from rlm.present.titles import code_title, title
         ("def broken(:\n  ...", "def broken(: …"),
     ],
 )
-def test_a_title_is_the_first_statement_that_says_something(code: str, shown: str) -> None:
+def test_a_title_is_the_first_informative_statement(code: str, shown: str) -> None:
     assert code_title(code) == shown
 
 
-def test_a_title_is_of_the_argument_that_says_most() -> None:
+def test_a_title_uses_the_most_informative_argument() -> None:
     assert title("bash", json.dumps({"command": "cd src\nset -x\nexport A=1\nmake test"})) == "make test"
     assert title("edit", json.dumps({"path": "a.py", "old_str": "x", "new_str": "y\nz"})) == "a.py +2 −1"
     assert title("edit", json.dumps({"path": "a.py", "old_str": "x"})) == "a.py"

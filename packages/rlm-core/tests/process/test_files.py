@@ -57,7 +57,7 @@ PLANTED: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("kind", PLANTED)
-def test_what_is_no_plain_file_is_one_error(tree: Path, held: int, kind: str) -> None:
+def test_anything_but_a_regular_file_is_one_error(tree: Path, held: int, kind: str) -> None:
     PLANTED[kind](tree / "odd")
     with pytest.raises(UnsafePath) as refused:
         files.read(tree / "odd")
@@ -115,7 +115,7 @@ def test_a_file_in_the_middle_is_refused(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a\0b", "\ud800", "n" * 256, "", ".", "..", "docs/../plain"])
-def test_names_that_cannot_be_are_one_error(held: int, name: str) -> None:
+def test_invalid_names_are_one_error(held: int, name: str) -> None:
     for attempt in (
         lambda: files.read(name, dir_fd=held),
         lambda: files.create(name, dir_fd=held),
@@ -127,7 +127,7 @@ def test_names_that_cannot_be_are_one_error(held: int, name: str) -> None:
             attempt()
 
 
-def test_what_the_user_names_may_lead_upwards(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_from_the_user_may_lead_upwards(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree / "docs")
     assert files.resolve("../plain") == tree / "plain"
     assert files.resolve(tree / "docs/../new/../file") == tree / "file"
@@ -169,7 +169,7 @@ def test_reading_ends_where_the_file_ended(tree: Path, held: int) -> None:
     assert refused.value.errno == errno.EFBIG
 
 
-def test_a_race_for_the_name_leads_nowhere(tree: Path, held: int) -> None:
+def test_a_race_for_the_name_gains_nothing(tree: Path, held: int) -> None:
     """Another process exchanges files and folders for links in a loop."""
     program = (
         "import os, sys\n"
@@ -347,7 +347,7 @@ def test_a_replacement_that_is_not_committed_leaves_nothing(tree: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_where_the_folder_takes_no_files_the_old_one_is_overwritten(tree: Path) -> None:
+def test_if_the_folder_is_read_only_the_old_file_is_overwritten(tree: Path) -> None:
     (tree / "answer").write_bytes(b"a longer one")
     tree.chmod(0o500)
     try:
@@ -420,7 +420,7 @@ def test_removing_does_not_go_through_links(tree: Path, held: int) -> None:
 
 @pytest.mark.parametrize("kind", PLANTED)
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="for Linux")
-def test_what_is_mounted_may_be_anything_but_a_link(tree: Path, kind: str) -> None:
+def test_the_source_of_a_mount_may_be_anything_but_a_link(tree: Path, kind: str) -> None:
     """The path is only held, not opened, so a pipe does not block, and no permission to read is needed."""
     PLANTED[kind](tree / "planted")
     if "link" in kind or kind == "circle":
@@ -435,7 +435,7 @@ def test_what_is_mounted_may_be_anything_but_a_link(tree: Path, kind: str) -> No
 
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="for Linux")
-def test_no_link_leads_to_what_is_mounted(tree: Path) -> None:
+def test_the_source_of_a_mount_is_not_reached_through_a_link(tree: Path) -> None:
     (tree / "way").symlink_to("docs")
     with pytest.raises(UnsafePath) as refused:
         files.open_any(tree / "way" / "AGENTS.md")

@@ -110,7 +110,7 @@ def test_helpers_know_nothing_of_us() -> None:
     assert helper_environment(TERM="dumb") == {"PATH": os.defpath, "TERM": "dumb"}
 
 
-def test_a_path_without_what_a_cell_could_fill(root: Path) -> None:
+def test_a_path_without_folders_that_a_cell_could_write(root: Path) -> None:
     inside = program(root / "project" / "bin" / "tool").parent
     (root / "link").symlink_to(inside)
     (root / "open").mkdir()

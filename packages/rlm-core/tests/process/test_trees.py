@@ -12,7 +12,7 @@ from rlm.process.files import copy_tree
 pytestmark = pytest.mark.attack("leading the host's files elsewhere")
 
 
-def test_what_is_put_in_a_file_s_place_while_a_folder_is_copied_is_not_followed(tmp_path: Path) -> None:
+def test_a_link_that_replaces_a_file_during_a_copy_is_not_followed(tmp_path: Path) -> None:
     """`wanted` is called directly before each copy: a cell could act at this moment."""
     old, new, secret = tmp_path / "old", tmp_path / "new", tmp_path / "secret"
     (old / "inner" / "deep").mkdir(parents=True)

@@ -38,7 +38,7 @@ def summary(tree: WorkingTree | None, cwd: Path, tmp_path: Path) -> str:
     return tree.changes(cwd, tmp_path / "state", skip=tree.top / ".rlm")
 
 
-def test_what_a_run_has_changed_is_reported_and_nothing_else(project: Path, tmp_path: Path) -> None:
+def test_only_changes_of_the_run_are_reported(project: Path, tmp_path: Path) -> None:
     tree = WorkingTree.find(project / "src", GIT)
     (project / "src/a.py").write_text("one\n2\nthree\n")
     (project / "src/b.py").write_text("one\ntwo\nthree\n")
@@ -100,7 +100,7 @@ def test_worktrees_and_repositories_without_a_commit(project: Path, tmp_path: Pa
     assert summary(tree, fresh, tmp_path) == "1 new"
 
 
-def test_where_there_is_nothing_to_report_nothing_is_reported(project: Path, tmp_path: Path) -> None:
+def test_without_changes_nothing_is_reported(project: Path, tmp_path: Path) -> None:
     assert summary(WorkingTree.find(project, GIT), project, tmp_path) == ""
     assert WorkingTree.find(tmp_path, GIT) is None
     assert WorkingTree.find(project, None) is None

@@ -59,7 +59,7 @@ def contents(top: Path) -> dict[str, tuple[bytes, int]]:
     }
 
 
-def test_the_copy_has_what_is_not_ignored_and_the_patch_brings_all_changes_back(
+def test_the_copy_has_all_files_that_are_not_ignored_and_the_patch_has_all_changes(
     repository: Path, tmp_path: Path
 ) -> None:
     before = contents(repository)
@@ -149,7 +149,7 @@ def test_repositories_of_all_sorts(repository: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bare", [False, True])
-def test_what_is_no_working_tree_is_refused(tmp_path: Path, bare: bool) -> None:
+def test_a_folder_that_is_not_a_working_tree_is_refused(tmp_path: Path, bare: bool) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     if bare:

@@ -45,7 +45,7 @@ def test_memory_is_bounded() -> None:
     assert output.hidden == 12 * (KEPT // 10_000) - HEAD - TAIL
 
 
-def test_a_new_output_takes_the_place_of_the_oldest() -> None:
+def test_a_new_output_replaces_the_oldest() -> None:
     folded = Folded()
     outputs = [Output() for _ in range(MARKS + 1)]
     for number, output in enumerate(outputs):

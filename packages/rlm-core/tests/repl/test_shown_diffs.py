@@ -26,7 +26,7 @@ def test_a_diff_is_coloured_as_it_comes_and_counted_where_it_is_folded() -> None
     assert f"opens them below · diff: 1 file +{2 * HEAD} −1" in seen
 
 
-def test_what_edit_changes_is_a_diff() -> None:
+def test_a_change_of_edit_is_a_diff() -> None:
     seen = shown("edit", {"path": "a.py", "old_str": "x\ny", "new_str": "x\nz"})
     edge = "\x1b[2m     ▏ \x1b[0m"
     assert f"{edge} x\n{edge}\x1b[31m-y\x1b[0m\n{edge}\x1b[32m+z\x1b[0m\n" in seen

@@ -73,13 +73,13 @@ law = settings(deadline=None)
 
 @law
 @given(conversations())
-def test_the_journal_amounts_to_what_the_events_amount_to(events: list[Event]) -> None:
+def test_the_journal_gives_the_same_state_as_the_events(events: list[Event]) -> None:
     assert replay(read(written(events))) == replay(events)
 
 
 @law
 @given(conversations(), st.data())
-def test_every_prefix_of_the_journal_amounts_to_the_same_prefix_of_the_events(
+def test_every_prefix_of_the_journal_gives_the_same_state_as_the_prefix_of_the_events(
     events: list[Event], data: st.DataObject
 ) -> None:
     prefix = events[: data.draw(st.integers(0, len(events)))]
@@ -122,7 +122,7 @@ def test_each_request_can_be_rebuilt_from_the_records_alone(events: list[Event])
 
 @law
 @given(conversations(), st.data())
-def test_an_encoder_can_go_on_where_another_stopped(events: list[Event], data: st.DataObject) -> None:
+def test_an_encoder_can_continue_where_another_stopped(events: list[Event], data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(events)))
     first = encoded(events[:cut])
     encoder = RecordEncoder(earlier=first)
@@ -154,7 +154,7 @@ def test_a_result_that_is_replaced_has_no_duration() -> None:
     assert ["duration" in wire(record) for record in records] == [False, True, False]
 
 
-def test_what_is_only_watched_has_no_id() -> None:
+def test_a_record_that_is_only_for_listeners_has_no_id() -> None:
     encoder = RecordEncoder()
     response = reply("", cell("1 + 1"))
     (call,) = response.message.calls
@@ -165,7 +165,7 @@ def test_what_is_only_watched_has_no_id() -> None:
     assert watched[1].call_id == call.id
 
 
-def test_asides_notes_and_summaries_keep_what_the_fold_needs() -> None:
+def test_side_requests_notes_and_summaries_keep_what_the_fold_needs() -> None:
     events: list[Event] = [
         *opening("task"),
         Replied(reply("turn")),
@@ -182,7 +182,7 @@ def test_asides_notes_and_summaries_keep_what_the_fold_needs() -> None:
     assert (records[7]["summary"], records[7]["turns"]) == ("notes", [1, 1])
 
 
-def test_a_provider_s_message_is_journalled_as_received() -> None:
+def test_a_message_of_the_provider_is_journalled_unchanged() -> None:
     response = reply(None, cell("x"), reasoning_content="hm", signature={"z": 1, "a": [None]}, refusal=None)
     (record,) = encoded([Replied(response)])
     assert json.dumps(wire(record)["message"]) == json.dumps(response.message.received)
@@ -195,7 +195,7 @@ def test_estimated_usage_says_so() -> None:
     assert "estimated" not in records[1]["usage"]
 
 
-def test_a_record_of_an_unknown_type_is_passed_over() -> None:
+def test_a_record_of_an_unknown_type_is_ignored() -> None:
     (record,) = parse(b'{"type": "weather", "id": 3, "ts": 0.0, "sky": "blue"}\n').records
     assert record == UnknownRecord(3, 0.0)
     assert RecordDecoder().decode(record) is None
@@ -211,7 +211,7 @@ def test_a_record_of_an_unknown_type_is_passed_over() -> None:
         ResultRecord(7, 0.0, "limit", "boredom", "", 1, TokenCounts()),
     ],
 )
-def test_a_record_that_makes_no_sense_is_named(record: Journalled) -> None:
+def test_an_invalid_record_is_named(record: Journalled) -> None:
     with pytest.raises(SessionError, match="Record 7 of the journal"):
         RecordDecoder().decode(record)
 

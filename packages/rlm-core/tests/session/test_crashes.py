@@ -92,7 +92,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("forever", [False, True], ids=["once", "for good"])
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
-def test_a_disk_that_fails_at_any_call_is_reported_and_costs_no_record(
+def test_a_disk_that_fails_at_any_call_is_reported_and_no_record_is_lost(
     tmp_path: Path, disk: Path, error: int, forever: bool
 ) -> None:
     done = subprocess.run(
@@ -126,7 +126,7 @@ with Session.create(Path("home"), model="m", cwd=Path(sys.argv[2]), prompt="p", 
 """
 
 
-def test_the_disk_is_waited_for_once_before_a_request_leaves(tmp_path: Path, disk: Path) -> None:
+def test_the_journal_is_synced_once_before_a_request_is_sent(tmp_path: Path, disk: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SYNCS, disk, tmp_path],
         env=os.environ | {"LD_PRELOAD": str(disk)},

@@ -64,7 +64,7 @@ def test_a_notebook_is_valid_and_holds_the_cells_in_order(tree: SessionTree) -> 
     assert [each.metadata.get("tags") for each in code[:2]] == [None, ["raises-exception"]]
 
 
-def test_a_notebook_says_that_it_is_python_so_that_others_make_a_py_file_of_it(tree: SessionTree) -> None:
+def test_a_notebook_declares_python_so_that_others_convert_it_to_a_py_file(tree: SessionTree) -> None:
     metadata = nbformat.reads(exported(tree, Format.IPYNB), as_version=4).metadata
     assert (metadata.language_info.name, metadata.language_info.file_extension) == ("python", ".py")
     assert metadata.kernelspec.name == "python3"
@@ -82,7 +82,7 @@ def test_a_notebook_says_that_it_is_python_so_that_others_make_a_py_file_of_it(t
         ("it prints [no output] itself", "it prints [no output] itself"),
     ],
 )  # fmt: skip
-def test_a_notebook_holds_what_a_cell_printed_and_no_path_of_this_machine(
+def test_a_notebook_contains_the_output_of_cells_and_no_path_of_this_machine(
     tmp_path: Path, content: str, left: str
 ) -> None:
     with Session.create(Path("home"), model="m", cwd=tmp_path, prompt="t") as session:
@@ -201,7 +201,7 @@ def test_a_table_with_uneven_rows_is_completed(html: str, shown: str) -> None:
     assert f"<table><tbody>{shown}</tbody></table>" in "".join(pieces(table_markup(html)))
 
 
-def test_what_is_no_table_or_too_large_is_none() -> None:
+def test_an_invalid_or_large_table_is_ignored() -> None:
     assert table_markup("<p>text</p>") is None
     assert table_markup("<table><tr>" + "<td>x" * 20_001) is None
 
@@ -232,7 +232,7 @@ def lines(tree: SessionTree) -> list[dict[str, Any]]:
     return [json.loads(line) for line in exported(tree, Format.CHAT).splitlines()]
 
 
-def test_each_completion_has_before_it_what_the_model_saw(tmp_path: Path) -> None:
+def test_each_completion_has_the_models_input_before_it(tmp_path: Path) -> None:
     check_segments(tmp_path, [
         *opening("task"), *turn("a", (cell("1"), "1")), *turn("b", (cell("2"), "2")), *turn("c", (cell("3"), "3")),
         Dropped((2, 3), "summarize", Summary(1, 1, "notes")), *turn("d", (cell("4"), "4")), *ending("e"),
@@ -310,7 +310,7 @@ def test_arguments_that_are_no_object_for_every_reader_are_kept_as_text_and_not_
     assert [call.arguments for call in steps] == [{"code": "1"}, {}]
 
 
-def test_what_was_said_in_an_earlier_segment_is_not_trained_on_again(tmp_path: Path) -> None:
+def test_text_of_an_earlier_segment_is_not_trained_on_again(tmp_path: Path) -> None:
     whole = [*opening("t"), *turn("a", (cell("1"), "1")), Dropped((1,), "context"), *ending("b")]
     reported = [[message.get("weight") for message in line["messages"]] for line in lines(kept(tmp_path, *whole))]
     assert reported == [[None, None, 1], [None, 0, None, 1]]
@@ -392,7 +392,7 @@ def test_one_agent_can_be_exported_by_the_end_of_its_path(tree: SessionTree) -> 
 
 
 @pytest.mark.parametrize("format", Format)
-def test_what_was_never_begun_is_exported_as_what_it_is(tmp_path: Path, format: Format) -> None:
+def test_an_agent_that_never_began_can_be_exported(tmp_path: Path, format: Format) -> None:
     text = exported(kept(tmp_path), format)
     assert (text == "") == (format is Format.CHAT)
 

@@ -97,7 +97,7 @@ def cases(records: list[dict[str, Any]]) -> Iterator[tuple[int, Path_]]:
                 yield number, path
 
 
-def test_no_text_of_any_record_does_anything_to_a_terminal(folder: Path) -> None:
+def test_no_text_of_any_record_controls_a_terminal(folder: Path) -> None:
     journal = folder / NAME
     lines = journal.read_text().splitlines()
     records = [json.loads(line) for line in lines]
@@ -134,7 +134,7 @@ def look_at(folder: Path, lines: list[str], cases: list[tuple[int, Path_]]) -> b
 
 
 @pytest.mark.parametrize("name", ["session_id", "model", "cwd", "status", "stop_reason", "prompt_preview", "version"])
-def test_no_text_of_meta_json_does_anything_to_a_terminal(folder: Path, name: str) -> None:
+def test_no_text_of_meta_json_controls_a_terminal(folder: Path, name: str) -> None:
     path = folder / "meta.json"
     kept = path.read_text()
     try:

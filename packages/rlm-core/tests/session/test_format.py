@@ -82,7 +82,7 @@ def test_a_wrong_record_does_not_fit(wrong: dict[str, Any]) -> None:
     assert not RECORD.is_valid(wrong)
 
 
-def test_unknown_types_and_fields_fit_for_they_may_come_any_day() -> None:
+def test_unknown_types_and_fields_are_valid() -> None:
     reader = Draft202012Validator(SCHEMA)
     reader.validate({"type": "weather", "id": 3, "ts": 0, "sky": "blue"})
     reader.validate({"type": "error", "id": 3, "ts": 0, "reason": "", "code": 7})

@@ -67,7 +67,7 @@ def test_a_planted_link_is_not_followed(handle: int, tmp_path: Path) -> None:
     assert target.read_text() == "precious\n"
 
 
-def test_a_pipe_in_the_place_of_the_journal_holds_nobody_up(tmp_path: Path) -> None:
+def test_a_pipe_in_place_of_the_journal_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / journal.NAME)
     with pytest.raises(SessionError, match="not a plain file"):
         journal.read(tmp_path)
@@ -115,7 +115,7 @@ def test_a_program_started_while_a_journal_is_open_does_not_keep_its_lock(handle
 
 
 @pytest.mark.parametrize("text", ["\ud800", "x\udfff", "😀\ud83d", "\x00\x1b\u2028\x85\r"])
-def test_any_text_is_one_line_and_comes_back(text: str) -> None:
+def test_any_text_is_one_line_and_is_read_back(text: str) -> None:
     data = line_of(record(0, text))
     assert data.count(b"\n") == 1
     assert parse(data).records == (record(0, text),)
@@ -136,7 +136,7 @@ def test_a_torn_line_is_distinguished_from_damage_in_the_middle() -> None:
 @pytest.mark.parametrize(
     "bad", ["[]", "null", "7", '{"id": 1}', '{"type": "x"}', '{"type": "x", "id": true}', "[" * 9_999]
 )
-def test_a_line_that_is_no_record_is_damage(bad: str) -> None:
+def test_a_line_that_is_not_a_record_is_damage(bad: str) -> None:
     assert parse(bad.encode() + b"\n" + line_of(record(1))) == Reading(
         (record(1),), len(bad) + 1 + len(line_of(record(1))), 0, (1,)
     )
@@ -150,7 +150,7 @@ def test_no_bytes_at_all_make_reading_fail(data: bytes) -> None:
     assert reading.valid + reading.torn == len(line_of(RECORD)) + len(data)
 
 
-def test_what_was_cut_is_never_glued_to_what_follows(handle: int, tmp_path: Path) -> None:
+def test_a_torn_line_is_never_joined_to_the_next_one(handle: int, tmp_path: Path) -> None:
     (tmp_path / journal.NAME).write_bytes(line_of(record(0)) + line_of(record(1))[:-1])  # only the newline is missing
     with Journal(handle, new=False) as writer:
         writer.cut(writer.read().valid)
@@ -158,7 +158,7 @@ def test_what_was_cut_is_never_glued_to_what_follows(handle: int, tmp_path: Path
     assert journal.read(tmp_path).records == (record(0), record(2))
 
 
-def test_after_a_failed_write_nothing_of_it_is_left_and_nothing_more_is_taken(handle: int, tmp_path: Path) -> None:
+def test_after_a_failed_write_nothing_of_it_is_left_and_no_other_write_is_accepted(handle: int, tmp_path: Path) -> None:
     """A limit of file sizes stops the write half way, as a full disk would."""
     code = f"""
 import os, resource

@@ -231,7 +231,7 @@ def test_the_session_of_another_user_is_foreign(tmp_path: Path, key: SigningKey 
 
 
 @pytest.mark.parametrize("fork", [False, True])
-def test_what_is_trusted_once_is_the_users_own_with_all_its_sub_agents(tmp_path: Path, fork: bool) -> None:
+def test_a_trusted_session_belongs_to_the_user_with_all_its_sub_agents(tmp_path: Path, fork: bool) -> None:
     folder = finished(tmp_path, ANOTHER)
     before = content(folder)
     with Session.resume(folder, fork=fork, trust=True, key=KEY) as session:
@@ -246,7 +246,7 @@ def test_what_is_trusted_once_is_the_users_own_with_all_its_sub_agents(tmp_path:
 # ---- not a forgery
 
 
-def test_what_a_kill_leaves_at_any_moment_is_the_users_own(tmp_path: Path) -> None:
+def test_a_session_that_was_killed_at_any_moment_belongs_to_the_user(tmp_path: Path) -> None:
     """A kill before and during each write of the host: in a first run, in a resumed one and in a fork."""
     script = (
         "import os, sys; from pathlib import Path; from rlm_testkit.journals import KEY, ending; from rlm.sessions import Session\n"
@@ -272,7 +272,7 @@ def test_what_a_kill_leaves_at_any_moment_is_the_users_own(tmp_path: Path) -> No
         assert doubt(Path(started.decode().strip()), KEY) == ""
 
 
-def test_each_state_between_two_writes_is_the_users_own(tmp_path: Path) -> None:
+def test_each_state_between_two_writes_belongs_to_the_user(tmp_path: Path) -> None:
     states: list[str] = []
 
     def look(_: object) -> None:
@@ -290,7 +290,7 @@ def test_each_state_between_two_writes_is_the_users_own(tmp_path: Path) -> None:
     assert set(states) == {""}
 
 
-def test_a_torn_end_is_cut_and_no_forgery(tmp_path: Path) -> None:
+def test_a_torn_end_is_cut_and_is_not_a_forgery(tmp_path: Path) -> None:
     session = new(tmp_path)
     record_all(session, *opening("task"), Said(User("half of this")))
     session._close()
@@ -324,7 +324,7 @@ def test_the_key_is_created_once_for_its_user_alone(tmp_path: Path) -> None:
     assert open_key(tmp_path / "other", make=True) != key
 
 
-def test_two_processes_that_make_it_at_once_have_the_same(tmp_path: Path) -> None:
+def test_two_processes_that_create_it_at_once_get_the_same_key(tmp_path: Path) -> None:
     make = "import sys; from pathlib import Path; from rlm.sessions.signing_key import open_key\nsys.stdin.read()\nprint(open_key(Path(sys.argv[1]), make=True).secret.hex())"
     processes = [
         subprocess.Popen([sys.executable, "-c", make, tmp_path / "s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -372,7 +372,9 @@ def not_a_folder(state: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [readable, writable_folder, linked, linked_folder, short, piped, not_a_folder])
-def test_a_key_that_another_may_have_created_or_read_is_none(tmp_path: Path, harm: Callable[[Path], None]) -> None:
+def test_a_key_that_another_user_may_have_created_or_read_is_not_used(
+    tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
     open_key(tmp_path, make=True)
     harm(tmp_path)
     for make in (False, True):

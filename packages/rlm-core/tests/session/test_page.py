@@ -123,7 +123,7 @@ def test_it_fits_a_phone_in_light_and_dark(
         browser.resize(1280, 900)
 
 
-def test_nothing_that_a_model_or_a_program_wrote_is_live(browser: Page, tmp_path: Path) -> None:
+def test_no_text_of_a_model_or_program_is_executed(browser: Page, tmp_path: Path) -> None:
     browser.send("Page.addScriptToEvaluateOnNewDocument", source="globalThis.pwned = 0; globalThis.pwn = () => pwned++")
     show(browser, tmp_path, read_tree(hostile_sample(tmp_path / "home")))
     browser.eval("document.getElementById('open').click()")
@@ -144,7 +144,7 @@ def test_nothing_that_a_model_or_a_program_wrote_is_live(browser: Page, tmp_path
     assert browser.eval(f"{len(CORPUS)} <= document.querySelectorAll('.turn').length")
 
 
-def test_5000_cells_are_all_there_and_only_what_is_seen_is_laid_out(browser: Page, tmp_path: Path) -> None:
+def test_5000_cells_are_all_there_and_only_visible_ones_are_laid_out(browser: Page, tmp_path: Path) -> None:
     with Session.create(Path("home"), model="m", cwd=tmp_path, prompt="long") as session:
         for event in opening("long"):
             session.record(event)

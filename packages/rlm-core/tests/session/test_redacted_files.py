@@ -33,7 +33,7 @@ def test_a_secret_that_is_escaped_may_lie_across_a_cut(tmp_path: Path, cut: int)
     assert b"\xff" * ((1 << 20) - cut) + b"[redacted]\n" == path.read_bytes()
 
 
-def test_a_file_without_one_is_left_alone_and_so_are_links_and_pipes(tmp_path: Path) -> None:
+def test_files_without_a_secret_links_and_pipes_are_unchanged(tmp_path: Path) -> None:
     outside = tmp_path / "outside.txt"
     outside.write_text(SECRET)
     folder = tmp_path / "outputs"
@@ -53,7 +53,7 @@ def test_a_file_without_one_is_left_alone_and_so_are_links_and_pipes(tmp_path: P
 
 
 @given(st.lists(st.sampled_from([SECRET.encode(), b"sk-very", b"secret-key", b"-", b"x" * 70_000]), max_size=40))
-def test_what_is_left_is_what_replacing_it_in_memory_leaves(
+def test_redacting_a_file_gives_the_same_as_redacting_a_text(
     tmp_path_factory: pytest.TempPathFactory, parts: list[bytes]
 ) -> None:
     path = tmp_path_factory.mktemp("r") / "f"

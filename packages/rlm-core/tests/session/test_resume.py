@@ -58,7 +58,7 @@ def go_on(session: Session, *script: str) -> Agent:
     return agent
 
 
-def test_the_conversation_goes_on_exactly(tmp_path: Path) -> None:
+def test_the_conversation_continues_exactly(tmp_path: Path) -> None:
     with new(tmp_path) as session:
         record_all(session, *opening("task"), *turn("hm", (cell("x = 1"), "")), *ending("done", turns=2))
     before = replayed(session.folder)
@@ -69,7 +69,7 @@ def test_the_conversation_goes_on_exactly(tmp_path: Path) -> None:
     assert [record.id for record in records(session.folder)] == list(range(len(records(session.folder))))
 
 
-def test_numbers_go_on_and_do_not_restart_from_zero(tmp_path: Path) -> None:
+def test_numbers_continue_and_do_not_restart_from_zero(tmp_path: Path) -> None:
     with new(tmp_path) as session:
         record_all(session, *opening("task"), *turn("hm", (cell("x = 1"), "")), *ending("done", turns=2))
         with session.child("part") as child:
@@ -119,7 +119,7 @@ def test_calls_left_unanswered_get_a_truthful_result(tmp_path: Path) -> None:
     go_on(again, "done")
 
 
-def test_a_compaction_that_was_cut_off_is_taken_back(tmp_path: Path) -> None:
+def test_an_interrupted_compaction_is_undone(tmp_path: Path) -> None:
     session = new(tmp_path)
     record_all(session, *opening("task"), *turn("", (cell("a"), "1")), Said(User("summarise", Kind.ASK)))
     record_all(session, Replied(reply("a summary"), aside=True))
@@ -155,7 +155,7 @@ def test_sub_agents_that_were_cut_off_are_ended_with_what_they_spent(tmp_path: P
         assert third.tree_usage.prompt == 2_007
 
 
-def test_what_sub_agents_spent_is_counted_by_their_journals(tmp_path: Path) -> None:
+def test_spending_of_sub_agents_is_counted_from_their_journals(tmp_path: Path) -> None:
     """meta.json may be older than the journal, if the disk was full."""
     with new(tmp_path) as session:
         record_all(session, *opening("task"))
@@ -212,7 +212,7 @@ def test_a_lost_meta_json_is_rebuilt_from_the_journal(tmp_path: Path) -> None:
     assert (after.turns, after.usage) == (before.turns, before.usage)
 
 
-def test_what_a_killed_writer_of_meta_json_left_is_no_obstacle(tmp_path: Path) -> None:
+def test_an_incomplete_meta_json_of_a_killed_writer_does_not_block(tmp_path: Path) -> None:
     session = new(tmp_path)
     (session.folder / "meta.json.new").write_text("half")
     record_all(session, *opening("task"), *ending("done"))
@@ -221,7 +221,7 @@ def test_what_a_killed_writer_of_meta_json_left_is_no_obstacle(tmp_path: Path) -
     assert not (session.folder / "meta.json.new").exists()
 
 
-def test_a_fork_leaves_the_old_one_as_it_is(tmp_path: Path) -> None:
+def test_a_fork_does_not_change_the_original(tmp_path: Path) -> None:
     with new(tmp_path) as session:
         record_all(session, *opening("task"), *ending("done"))
         (session.outputs / "1.txt").write_text("whole output")
@@ -251,7 +251,7 @@ def test_the_sub_agents_of_a_fork_are_its_own(tmp_path: Path) -> None:
     assert child.meta.parent == session.id
 
 
-def test_a_journal_that_was_tampered_with_leads_nowhere_else(tmp_path: Path) -> None:
+def test_a_forged_journal_leads_to_no_other_folder(tmp_path: Path) -> None:
     with new(tmp_path) as other:
         pass
     session = new(tmp_path)
@@ -284,7 +284,7 @@ def test_another_model_may_go_on(tmp_path: Path) -> None:
         assert read_meta(session.folder).model == "better-model"
 
 
-def test_a_link_in_the_place_of_a_session_is_not_opened(tmp_path: Path) -> None:
+def test_a_link_in_place_of_a_session_is_not_opened(tmp_path: Path) -> None:
     with new(tmp_path) as session:
         record_all(session, *opening("task"))
     link = session.folder.parent / "0123456789ab"
@@ -328,7 +328,7 @@ def test_the_names_that_a_cell_binds(code: str, names: list[str]) -> None:
     assert assigned(code) == names
 
 
-def test_names_that_went_with_an_earlier_kernel_are_not_reported_again(tmp_path: Path) -> None:
+def test_names_lost_with_an_earlier_kernel_are_not_reported_again(tmp_path: Path) -> None:
     with new(tmp_path) as session:
         record_all(session, *opening("task"), *turn("", (cell("old = 1"), "")), KernelRestarted("it died"))
         record_all(session, *turn("", (cell("new = 1\nold = 2"), ""), (cell("new = 3\nlast = 4"), "")))

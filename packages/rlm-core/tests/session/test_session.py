@@ -129,7 +129,7 @@ def test_a_home_outside_may_be_reached_through_the_user_s_own_link(tmp_path: Pat
         assert session.folder.resolve().is_relative_to(tmp_path / "disk")
 
 
-def test_a_session_that_is_moved_aside_is_not_written_through_what_takes_its_place(tmp_path: Path) -> None:
+def test_a_session_that_was_moved_is_not_written_through_its_replacement(tmp_path: Path) -> None:
     with new(tmp_path) as session:
         (tmp_path / ".rlm").rename(tmp_path / "moved")
         (tmp_path / "trap" / "sessions" / session.id).mkdir(parents=True)
@@ -171,7 +171,7 @@ except Exception as error:
 # ---- the contents
 
 
-def test_the_journal_and_who_watches_get_the_same_records(tmp_path: Path) -> None:
+def test_the_journal_and_listeners_get_the_same_records(tmp_path: Path) -> None:
     seen: list[Record] = []
     with new(tmp_path, watch=seen.append) as session:
         record_all(session, *opening("task"), *turn("", (cell("1"), "1")), Delta("so"))
@@ -290,7 +290,7 @@ def test_a_secret_is_written_nowhere(tmp_path: Path) -> None:
     assert 'pass\\"word' not in json.dumps([*map(wire, seen)])
 
 
-def test_what_local_servers_take_for_a_key_is_a_word_like_any_other(tmp_path: Path) -> None:
+def test_a_placeholder_for_a_key_is_an_ordinary_word(tmp_path: Path) -> None:
     with Session.create(
         Path(".rlm"), model="m", cwd=tmp_path, prompt="x", redactor=Redactor(["x", "EMPTY", ""])
     ) as session:
@@ -340,7 +340,7 @@ def test_a_further_task_makes_it_run_again(tmp_path: Path) -> None:
         (SystemExit(3), "cancelled"),
     ],
 )
-def test_whatever_is_raised_leaves_a_true_status(tmp_path: Path, error: BaseException, status: str) -> None:
+def test_every_exception_leaves_the_right_status(tmp_path: Path, error: BaseException, status: str) -> None:
     session = new(tmp_path)
     with pytest.raises(type(error)):
         fail(session, error, *opening("task"))
@@ -349,14 +349,14 @@ def test_whatever_is_raised_leaves_a_true_status(tmp_path: Path, error: BaseExce
     assert said.error == ("" if status == "cancelled" else str(error) or "ZeroDivisionError")
 
 
-def test_what_the_run_said_of_its_end_counts_more(tmp_path: Path) -> None:
+def test_the_runs_own_report_of_its_end_wins(tmp_path: Path) -> None:
     session = new(tmp_path)
     with pytest.raises(ModelError):
         fail(session, ModelError("later"), *opening("task"), Stopped(Stop.MAX_TURNS, "half", Spent(3)))
     assert ends(session) == ("limit", "max_turns", "result")
 
 
-def test_an_abandoned_child_has_a_true_status_too(tmp_path: Path) -> None:
+def test_an_abandoned_child_has_the_right_status_too(tmp_path: Path) -> None:
     with new(tmp_path) as session:
         child = session.child("part")
         with pytest.raises(asyncio.CancelledError):

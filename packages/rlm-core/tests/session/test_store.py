@@ -79,13 +79,13 @@ def test_the_newest_is_the_one_used_last(tmp_path: Path) -> None:
         ("root", "is not a session id"),
     ],
 )
-def test_what_cannot_be_found_is_reported_clearly(tmp_path: Path, wanted: str, said: str) -> None:
+def test_a_session_that_cannot_be_found_is_reported_clearly(tmp_path: Path, wanted: str, said: str) -> None:
     some(tmp_path, "aaaa00000000", "aaab00000000")
     with pytest.raises(SessionError, match=said):
         find(tmp_path, wanted, key=KEY)
 
 
-def test_where_there_is_none_it_says_how_to_make_one(tmp_path: Path) -> None:
+def test_without_a_session_it_says_how_to_create_one(tmp_path: Path) -> None:
     with pytest.raises(SessionError, match=r'There is no session in .* yet. `rlm "task"` creates one.'):
         find(tmp_path / "nowhere", key=KEY)
     assert list_sessions(tmp_path / "nowhere") == []
@@ -94,7 +94,7 @@ def test_where_there_is_none_it_says_how_to_make_one(tmp_path: Path) -> None:
 # ---- list
 
 
-def test_what_is_no_session_is_passed_over(tmp_path: Path) -> None:
+def test_other_files_are_ignored(tmp_path: Path) -> None:
     some(tmp_path, "aaaa00000000")
     sessions = tmp_path / "sessions"
     (sessions / "notes.txt").touch()
@@ -112,7 +112,7 @@ def lines(width: int = 120) -> tuple[Canvas, io.StringIO]:
     return Canvas(file.write, width), file
 
 
-def test_the_list_says_what_matters_in_one_line_each(tmp_path: Path) -> None:
+def test_the_list_has_one_line_for_each_session(tmp_path: Path) -> None:
     folder = sample(tmp_path / "home")
     canvas, file = lines()
     show_list(list_sessions(tmp_path / "home", KEY), canvas, now=1_760_000_000 + 7_500)
@@ -150,7 +150,7 @@ def test_a_tree_is_read_as_the_calls_were(tmp_path: Path) -> None:
     assert tree.child(grandchild.folder.name) is None
 
 
-def test_a_torn_tail_hides_nothing_that_is_whole(tmp_path: Path) -> None:
+def test_a_torn_end_hides_no_complete_record(tmp_path: Path) -> None:
     folder = sample(tmp_path / "home")
     whole = tuple(read_tree(folder).records())
     file = folder / journal.NAME
@@ -224,7 +224,7 @@ def test_a_running_session_can_be_followed(tmp_path: Path) -> None:
     assert f"{child.folder.name} from the child" in shown
 
 
-def test_what_is_the_same_in_every_row_gives_way_to_the_task(tmp_path: Path) -> None:
+def test_columns_with_one_value_make_room_for_the_task(tmp_path: Path) -> None:
     for number in range(3):
         with new(tmp_path, f"a task with more words than fit into sixty columns {number}") as session:
             record_all(session, *opening("task"), *turn("", *[(cell("x"), "1")] * number), *ending("done"))
@@ -238,7 +238,7 @@ def test_what_is_the_same_in_every_row_gives_way_to_the_task(tmp_path: Path) -> 
     assert {"folder", "agents", "status", "time"} < set(file.getvalue().splitlines()[0].split())
 
 
-def test_long_code_goes_on_behind_a_sign_and_nothing_of_it_is_lost(tmp_path: Path) -> None:
+def test_long_code_is_wrapped_with_a_mark_and_nothing_is_lost(tmp_path: Path) -> None:
     code = "run('tail -60 ' + " + " + ".join(f"'part{n}'" for n in range(20)) + ")\nshort = 1"
     with new(tmp_path) as session:
         record_all(session, *opening("task"), *turn("", (cell(code), "1")))
@@ -251,7 +251,7 @@ def test_long_code_goes_on_behind_a_sign_and_nothing_of_it_is_lost(tmp_path: Pat
         assert max(map(len, shown)) <= width - 2
 
 
-def test_what_failed_is_shown_alone_and_each_agent_in_a_line(tmp_path: Path) -> None:
+def test_only_failures_are_shown_and_each_agent_on_one_line(tmp_path: Path) -> None:
     tasks = ("root task", "good child", "bad child")
     with new(tmp_path) as session:
         record_all(
@@ -323,7 +323,7 @@ def test_a_command_that_failed_in_a_cell_that_did_not_is_marked_and_counts(
         ("%matplotlib inline\n!pip install 'a b'\n!'ls'\n!{command}\n!./run.sh", 5),
     ],
 )
-def test_commands_and_magics_are_no_errors_in_the_painting(code: str, no_python: int) -> None:
+def test_commands_and_magics_are_not_coloured_as_errors(code: str, no_python: int) -> None:
     lexed = list(tokens(code, "python"))
     assert "".join(text for _, text in lexed) == code
     assert not [text for token, text in lexed if "Error" in str(token)]

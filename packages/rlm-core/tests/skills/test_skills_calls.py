@@ -68,7 +68,7 @@ async def test_invalid_names_are_ignored(log: CallLog) -> None:
 
 
 @pytest.mark.parametrize("trick", ["removed", "link", "fifo", "file"])
-async def test_what_a_kernel_puts_in_its_place_is_not_read(log: CallLog, tmp_path: Path, trick: str) -> None:
+async def test_a_file_that_a_kernel_puts_in_its_place_is_not_read(log: CallLog, tmp_path: Path, trick: str) -> None:
     write(log, "say\n" * 3)
     assert 3 == log.news()["say"]
     log.path.unlink()
@@ -82,7 +82,7 @@ async def test_what_a_kernel_puts_in_its_place_is_not_read(log: CallLog, tmp_pat
     assert Counter() == log.news()
 
 
-async def test_a_link_that_waits_in_its_place_is_not_followed(tmp_path: Path) -> None:
+async def test_a_link_that_was_put_in_its_place_before_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "calls").symlink_to("elsewhere")
     with pytest.raises(FileExistsError):
         CallLog(tmp_path / "calls")

@@ -167,7 +167,7 @@ def test_a_note_that_cannot_be_read_harms_no_other_and_says_why(repository: Path
         assert f"\n- {name}" in offered
 
 
-def test_what_could_be_imported_is_not_tried_again_unless_one_asks(tmp_path: Path) -> None:
+def test_a_successful_import_is_not_tried_again_unless_requested(tmp_path: Path) -> None:
     known = tmp_path / "rlm" / "imported-skills.json"
 
     def written_anew(*, afresh: bool = False) -> bool:
@@ -185,7 +185,7 @@ def test_a_note_of_the_home_that_is_too_large_is_not_read_either(repository: Pat
     assert (giant.offered, giant.trouble) == (False, "it cannot be read: is larger than 1,000,000 bytes")
 
 
-def test_hostile_descriptions_are_one_line_of_bearable_length(repository: Path) -> None:
+def test_hostile_descriptions_are_one_line_of_limited_length(repository: Path) -> None:
     esc, turn = "\x1b[31m", "\u202e"
     note(repository, "a", f'"one\\n\\n- two: {esc}three\\x1b[2J{turn}\\u2028four"')
     note(repository, "b", "x" * 2000)
@@ -245,7 +245,7 @@ def test_without_a_repository_only_the_folder_itself_counts(tmp_path: Path, home
     assert f"From {path}:\nhere" == project_text(tmp_path / "here")
 
 
-def test_what_is_too_much_is_cut_from_the_outermost_first(repository: Path) -> None:
+def test_a_text_that_is_too_long_is_cut_from_the_outermost_file_first(repository: Path) -> None:
     outer = agents(repository, "o" * PROJECT_LIMIT)
     agents(repository / "in", "i" * (PROJECT_LIMIT - 100))
     text = project_text(repository / "in")
@@ -254,7 +254,7 @@ def test_what_is_too_much_is_cut_from_the_outermost_first(repository: Path) -> N
     assert f"[… {PROJECT_LIMIT - 100:,} characters left out; the full text is in {outer} …]" in text
 
 
-def test_an_agents_file_that_is_no_plain_file_of_the_project_is_left_alone(repository: Path, home: Path) -> None:
+def test_an_agents_file_that_is_not_a_regular_file_of_the_project_is_ignored(repository: Path, home: Path) -> None:
     secret = home / "id_rsa"
     secret.write_text("PRIVATE")
     (repository / "AGENTS.md").symlink_to(secret)
@@ -277,13 +277,13 @@ def test_an_agents_file_may_have_another_encoding(repository: Path, codec: str) 
     assert project_text(repository).endswith("AGENTS.md:\nGrüße\nan alle")
 
 
-def test_a_gigantic_agents_file_is_none(repository: Path) -> None:
+def test_a_very_large_agents_file_is_ignored(repository: Path) -> None:
     with agents(repository, "x").open("r+b") as file:
         file.truncate(1 << 40)
     assert "" == project_text(repository)
 
 
-def test_control_characters_and_bytes_that_are_no_text_do_no_harm(repository: Path) -> None:
+def test_control_characters_and_invalid_bytes_do_no_harm(repository: Path) -> None:
     agents(repository, "").write_bytes(b"red \x1b[31m text\r\nand \xff\x00")
     reported = project_text(repository)
     assert "red  text\nand ÿ\u2400" in reported

@@ -21,7 +21,7 @@ def read_all(data: bytes) -> list[Line]:
     return [read_typed(value, Line, f"tasks.jsonl, line {number}") for number, value in lines]
 
 
-def test_empty_lines_are_counted_and_a_mark_at_the_beginning_is_none_of_the_file() -> None:
+def test_empty_lines_are_counted_and_a_byte_order_mark_is_ignored() -> None:
     data = '\ufeff{"prompt": "ä"}\r\n\n  \n{"prompt": "b"}'.encode()
     assert list(read_objects(data, "f")) == [(1, {"prompt": "ä"}), (4, {"prompt": "b"})]
 
@@ -58,7 +58,7 @@ def test_an_id_that_comes_twice_is_refused_with_both_places() -> None:
         unique(iter([("a", "line 1"), ("b", "line 2"), ("a", "line 3")]))
 
 
-def test_percentiles_are_values_that_there_are() -> None:
+def test_percentiles_are_existing_values() -> None:
     assert percentiles([]) == {}
     assert percentiles([7]) == {"p50": 7, "p95": 7, "p99": 7}
     assert percentiles(range(1, 101)) == {"p50": 50, "p95": 95, "p99": 99}

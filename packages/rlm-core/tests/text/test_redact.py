@@ -123,7 +123,7 @@ def test_a_key_is_removed_from_nested_values_and_names() -> None:
     assert {REDACTED: [{"a": f"x{REDACTED}"}, 1, None]} == Redactor([key]).value({key: [{"a": f"x{key}"}, 1, None]})
 
 
-def test_the_longer_of_two_keys_is_taken_out_whole() -> None:
+def test_the_longer_of_two_keys_is_removed_whole() -> None:
     assert REDACTED == Redactor(["sk-abcdef01", "sk-abcdef0123"]).text("sk-abcdef0123")
 
 

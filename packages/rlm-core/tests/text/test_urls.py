@@ -35,7 +35,7 @@ SOME = [
 
 
 @pytest.mark.parametrize("url", NONE)
-def test_an_at_sign_behind_the_host_is_no_credential(url: str) -> None:
+def test_an_at_sign_behind_the_host_is_not_a_credential(url: str) -> None:
     assert not has_credentials(url)
     environ = {"PATH": url, "OPENAI_BASE_URL": url, "PIP_INDEX_URL": f"{url} {url}"}
     assert environ["OPENAI_BASE_URL"] == child_environment(read_config({}, environ), environ)["OPENAI_BASE_URL"]
@@ -45,7 +45,7 @@ def test_an_at_sign_behind_the_host_is_no_credential(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", SOME)
-def test_what_precedes_the_host_is_one_however_it_is_written(url: str) -> None:
+def test_text_before_the_host_is_a_credential_in_every_form(url: str) -> None:
     assert "word-1" in credentials_of(url), (
         "the part alone must be found too, because an error may quote only this part"
     )
@@ -54,10 +54,10 @@ def test_what_precedes_the_host_is_one_however_it_is_written(url: str) -> None:
     assert {"PATH"} == set(child_environment(read_config({"sandbox": "bwrap"}, environ), environ))
 
 
-def test_a_password_is_known_as_a_whole_too() -> None:
+def test_the_whole_password_is_known_too() -> None:
     assert "one:word-1" in credentials_of("https://user:one:word-1@gateway/@team/v1")
 
 
-def test_what_any_word_of_a_variable_hides_is_not_shown() -> None:
+def test_a_secret_in_any_word_of_a_variable_is_not_shown() -> None:
     environ = {"PIP_INDEX_URL": "https://gateway https://user:word-1@gateway"}
     assert hide_credentials("Who knows word-1?", environ=environ) == "Who knows [redacted]?"

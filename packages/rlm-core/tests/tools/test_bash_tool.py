@@ -106,7 +106,7 @@ async def test_output_is_reported_while_the_command_runs(shell: Shell) -> None:
     assert (await running).content == shell.reported == "first\nsecond\n"
 
 
-async def test_bytes_that_are_no_text_and_controls_do_no_harm(shell: Shell) -> None:
+async def test_invalid_bytes_and_control_characters_do_no_harm(shell: Shell) -> None:
     outcome = await shell.run(
         r"printf '\xff|\x1b[31mred\x1b[0m|50%%\r100%%\n'; printf '\xc3'; sleep 0.05; printf '\xa9'"
     )
@@ -131,7 +131,7 @@ async def test_a_timeout_keeps_what_was_printed_and_kills_the_whole_group(shell:
     await eventually(lambda: not is_alive(int(pid)))
 
 
-async def test_a_command_that_ignores_being_asked_is_killed(shell: Shell) -> None:
+async def test_a_command_that_ignores_sigterm_is_killed(shell: Shell) -> None:
     outcome = await shell.overrun("trap '' TERM INT; echo $$; while :; do sleep 1000; done")
     pid = int(outcome.content.split("\n")[0])
     assert not is_alive(pid)
@@ -147,7 +147,7 @@ async def test_cancelling_kills_the_group(shell: Shell) -> None:
     await eventually(lambda: not any(is_alive(pid) for pid in pids))
 
 
-async def test_what_is_left_in_the_background_holds_nothing_up_and_goes_on_until_the_end(shell: Shell) -> None:
+async def test_background_processes_do_not_block_and_continue_until_the_end(shell: Shell) -> None:
     outcome = await shell.run("touch beat; (while :; do echo noise; echo >> beat; sleep 0.02; done) & echo $!")
     pid = int(next(line for line in outcome.content.split("\n") if line != "noise"))  # in either order
     size = (shell.folder / "beat").stat().st_size
@@ -188,7 +188,7 @@ asyncio.run(main())
     await eventually(lambda: not any(is_alive(int(file.read_text())) for file in files))
 
 
-async def test_a_group_that_is_gone_is_forgotten(shell: Shell) -> None:
+async def test_an_ended_process_group_is_forgotten(shell: Shell) -> None:
     for _ in range(3):
         await shell.run("sleep 0.01 & wait")
     before = psutil.Process().num_fds()
@@ -206,7 +206,7 @@ async def test_a_group_that_is_gone_is_forgotten(shell: Shell) -> None:
     ],
     ids=["no such folder", "a zero byte", "a lone surrogate"],
 )
-async def test_what_cannot_be_started_is_reported_to_the_model(
+async def test_a_command_that_cannot_be_started_is_reported_to_the_model(
     tmp_path: Path, folder: str, command: str, says: str
 ) -> None:
     shell = Shell(tmp_path / folder)

@@ -67,7 +67,7 @@ def test_an_impossible_request_is_reported_and_nothing_is_changed(
 
 
 @pytest.mark.parametrize("old", ["two\nthree", "two\r\nthree"])
-def test_line_ends_match_either_way_and_stay_what_they_are(tmp_path: Path, old: str) -> None:
+def test_line_ends_match_in_both_forms_and_are_unchanged(tmp_path: Path, old: str) -> None:
     path = write(tmp_path, b"one\r\ntwo\r\nthree\r\nfour\r\n")
     edit(tmp_path, "file", old, "2\n3\n3b")
     assert path.read_bytes() == b"one\r\n2\r\n3\r\n3b\r\nfour\r\n"
@@ -85,7 +85,7 @@ def test_a_text_that_begins_with_a_line_end_occurs_once(tmp_path: Path) -> None:
     assert path.read_bytes() == b"a\r\nc\r\n"
 
 
-def test_bytes_that_are_no_utf_8_stay(tmp_path: Path) -> None:
+def test_bytes_that_are_not_utf_8_stay(tmp_path: Path) -> None:
     path = write(tmp_path, b"\xef\xbb\xbf\xff caf\xe9 \x00 here \xfe no end")
     edit(tmp_path, "file", "here", "there")
     assert path.read_bytes() == b"\xef\xbb\xbf\xff caf\xe9 \x00 there \xfe no end"

@@ -66,7 +66,7 @@ async def test_the_timeout_is_at_most_the_setting_or_ten_minutes(
 
 
 @pytest.mark.parametrize("asked", [0, -1, -0.5, float("nan")])
-async def test_no_time_at_all_is_refused_as_bash_does(asked: float) -> None:
+async def test_a_timeout_of_0_is_refused_as_by_bash(asked: float) -> None:
     kernel = Recorder(Execution("x"))
     with pytest.raises(BadArguments, match="ipython: 'timeout' must be more than 0 seconds"):
         await IPython(kernel, 300).run({"code": "1", "timeout": asked}, history(1))
@@ -80,7 +80,7 @@ async def test_the_result_says_how_full_the_context_is() -> None:
     assert (await tool.run({"code": "1"}, history(9))).content == "[no output]\n[context turns: 7/7]"
 
 
-async def test_pictures_go_along_only_if_asked_for(tmp_path: Path) -> None:
+async def test_pictures_are_sent_only_if_requested(tmp_path: Path) -> None:
     picture, drawing, large = tmp_path / "a.png", tmp_path / "b.svg", tmp_path / "c.png"
     picture.write_bytes(b"data")
     drawing.write_text("<svg/>")

@@ -44,7 +44,7 @@ async def run(history: History, tool: Summarize | None = None, **arguments: Any)
     return await (tool or Summarize()).run(arguments, history)
 
 
-async def test_the_oldest_turns_go_for_a_summary() -> None:
+async def test_the_oldest_turns_are_replaced_by_a_summary() -> None:
     outcome = await run(conversation(4), num_turns=2, summary=" found it ")
     assert outcome == Outcome("[turns 1-2] found it", forget=Forget(2, "found it"))
 
