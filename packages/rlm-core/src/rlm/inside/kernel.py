@@ -241,6 +241,9 @@ def build() -> RlmKernel:
 
 def warm(kernel: RlmKernel) -> None:
     """Run a first cell and a first error silently, so that every fork has what they import and cache."""
+    import IPython.core.logger  # noqa: F401 - the event loop and a cell of the user import these two only in the fork
+    import tornado.platform.asyncio  # noqa: F401
+
     run_cell = partial(ZMQInteractiveShell.run_cell, kernel.shell, silent=True)
     run_cell("pass")
     kernel.shell.display_formatter.format(1)
