@@ -193,9 +193,13 @@ def test_memory_is_bounded_by_the_limit(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
-def test_no_limit_is_ten_million_characters() -> None:
-    assert BoundedOutput.limit_for(None) == UNLIMITED == 10_000_000
-    assert BoundedOutput.limit_for(5) == 5
+@pytest.mark.parametrize(("limit", "kept"), [(None, UNLIMITED), (None, 10_000_000), (5, 5)])
+def test_no_limit_is_ten_million_characters(tmp_path: Path, limit: int | None, kept: int) -> None:
+    with BoundedOutput(limit, tmp_path, "out.txt") as output:
+        output.write("x" * kept)
+        assert output.path is None
+        output.write("x")
+        assert output.path is not None
 
 
 def test_stored_output_obeys_a_limit_for_each_file_and_one_for_all(tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from rlm.kernel.output import CellOutput
 from rlm.kernel.render import Completion, completion_of, value_of
 from rlm.kernel.server import KernelServer
 from rlm.kernel.state import KernelState
-from rlm.text.bounded import BoundedOutput
 
 _GRACE = (2.0, 3.0)  # grace seconds of a cell after the first and the second interrupt; then its kernel is killed
 # the same times when the run is cancelled; the first interrupt may come just before the code runs
@@ -242,9 +241,7 @@ class JupyterKernel:
     def _new_output(self, name: str, sink: Sink | None = None) -> CellOutput:
         """Create the output of a cell. `sink` gets the text as it arrives."""
         listener = (lambda text: sink(OutputReceived(text))) if sink else None
-        return CellOutput(
-            BoundedOutput.limit_for(self._spec.max_output), self._spec.outputs, name, listener, self._spec.quota
-        )
+        return CellOutput(self._spec.max_output, self._spec.outputs, name, listener, self._spec.quota)
 
     async def _wait_for_end(self, connection: KernelConnection, cell: RunningCell, timeout: float) -> str:
         """Wait until the cell is over. Return a note for the model about how it ended, or an empty text."""

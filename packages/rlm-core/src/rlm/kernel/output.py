@@ -24,12 +24,8 @@ _HEAD = 60  # how many of these lines come from the start of the traceback
 _WIDEST = 2_000  # maximum characters of a line of source in a traceback
 
 
-def save(picture: Picture, folder: Path, stem: str, quota: Quota | None = None) -> Path | str:
-    """Save a picture. Return its path, or the reason why it was not saved."""
-    return _save(picture.data, folder, f"{stem}.{picture.ending}", quota)
-
-
 def _save(data: bytes, folder: Path, name: str, quota: Quota | None) -> Path | str:
+    """Save a file. Return its path, or the reason why it was not saved."""
     try:
         if quota is not None:
             quota.take(0, len(data))
@@ -45,7 +41,7 @@ class CellOutput:
     """Collect the output of a cell. `listener` gets each piece of cleaned text."""
 
     def __init__(
-        self, limit: int, folder: Path, name: str, listener: Listener | None = None, quota: Quota | None = None
+        self, limit: int | None, folder: Path, name: str, listener: Listener | None = None, quota: Quota | None = None
     ) -> None:
         self.name = name
         self._folder = folder
@@ -69,7 +65,7 @@ class CellOutput:
         if self._saved >= PICTURES:
             return f"not saved: at most {PICTURES} pictures per cell are saved"
         self._saved += 1
-        return save(picture, folder, self.name, self._quota)
+        return _save(picture.data, folder, f"{self.name}.{picture.ending}", self._quota)
 
     def __enter__(self) -> Self:
         return self
@@ -90,19 +86,22 @@ class CellOutput:
         self._before = self.text() if len(self) else ""
 
     def write(self, text: str) -> None:
-        self._clear_if_due()
+        if self._clearing:
+            self._clear()
         self._pass_on(self._cleaner.write(text))
 
     def line(self, text: str) -> None:
         """Write `text` on separate lines."""
-        self._clear_if_due()
+        if self._clearing:
+            self._clear()
         self._pass_on(self._cleaner.close())
-        if len(self._text) and not self._text.ends_line:
+        if not self._text.at_line_start:
             self._pass_on("\n")
-        self.write(text if text.endswith("\n") else f"{text}\n")
+        self._pass_on(self._cleaner.write(text if text.endswith("\n") else f"{text}\n"))
 
     def show(self, display: Display, saved: Path | str) -> None:
-        self._clear_if_due()
+        if self._clearing:
+            self._clear()
         text = display.text
         if display.picture is not None:
             text = f"{text}\n[picture: {saved}]" if text else f"[picture: {saved}]"
@@ -134,9 +133,10 @@ class CellOutput:
 
     def clear(self, *, wait: bool) -> None:
         """Do IPython's clear_output. With `wait`, clear only when the next output comes."""
-        self._clearing = True
-        if not wait:
-            self._clear_if_due()
+        if wait:
+            self._clearing = True
+        else:
+            self._clear()
 
     def text(self) -> str:
         """Return all output so far. The last state of each updated display is at the end."""
@@ -146,9 +146,7 @@ class CellOutput:
         self._pass_on(self._cleaner.close())
         return self._text.text()
 
-    def _clear_if_due(self) -> None:
-        if not self._clearing:
-            return
+    def _clear(self) -> None:
         self._clearing = False
         self._cleaner.close()
         self._again.clear()

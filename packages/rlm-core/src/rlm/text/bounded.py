@@ -56,30 +56,24 @@ class Cleaner:
 
     def write(self, text: str) -> str:
         """Add text. Return the text that can no longer change."""
-        text = self._skip(self._held + text)
+        text = self._held + text
+        if self._in_string:  # earlier text opened a string, such as a window title or a picture
+            end = _STRING_END.search(text)
+            self._in_string = end is None
+            text = text[end.end() :] if end else ""
         unfinished = _UNFINISHED.search(text, max(0, len(text) - _LONGEST))
         self._held = unfinished.group() if unfinished else ""
-        return self._line.paint(self._clean(text[: len(text) - len(self._held)]))
+        text = text[: len(text) - len(self._held)]
+        # almost all text is plain, and this check takes a seventh of the time of a search
+        is_plain = text.isascii() and len(text.encode().translate(None, _CONTROL_BYTES)) == len(text)
+        if not is_plain and _CONTROL.search(text):
+            text = _SEQUENCE.sub(self._replace, text).replace("\r\n", "\n")
+        return self._line.paint(text)
 
     def close(self) -> str:
         """Return the unfinished line. A partial escape sequence at the end is dropped."""
         self._held, self._in_string = "", False
         return self._line.take()
-
-    def _skip(self, text: str) -> str:
-        """Return the text after the string (a window title, a picture) that earlier text opened."""
-        if not self._in_string:
-            return text
-        end = _STRING_END.search(text)
-        self._in_string = end is None
-        return text[end.end() :] if end else ""
-
-    def _clean(self, text: str) -> str:
-        # almost all text is plain, and this check takes a seventh of the time of a search
-        is_plain = text.isascii() and len(text.encode().translate(None, _CONTROL_BYTES)) == len(text)
-        if not is_plain and _CONTROL.search(text):
-            return _SEQUENCE.sub(self._replace, text).replace("\r\n", "\n")
-        return text
 
     def _replace(self, found: re.Match[str]) -> str:
         if found["csi"] is not None:
@@ -98,9 +92,9 @@ class _OutputLine:
 
     def paint(self, text: str) -> str:
         """Process text. Return the finished part."""
-        if not any(stroke in text for stroke in _STROKES):
-            return self._put(text)
-        return "".join(self._stroke(part) for part in _STROKE.split(text) if part)
+        if any(stroke in text for stroke in _STROKES):
+            return "".join(self._stroke(part) for part in _STROKE.split(text) if part)
+        return self._put(text)
 
     def _stroke(self, part: str) -> str:
         match part:
@@ -119,12 +113,11 @@ class _OutputLine:
 
     def _put(self, text: str) -> str:
         cut = text.rfind("\n") + 1
-        done = self._finish(text[:cut]) if cut else ""
-        return done + self._write(text[cut:])
-
-    def _finish(self, lines: str) -> str:
-        first, rest = lines.split("\n", 1)
-        return self._write(first) + self.take() + "\n" + rest
+        if not cut:
+            return self._write(text)
+        first, others = text[:cut].split("\n", 1)
+        finished = self._write(first) + self.take() + "\n" + others
+        return finished + self._write(text[cut:])
 
     def _write(self, text: str) -> str:
         """Overwrite from the cursor on. Return the beginning of a line that is longer than any screen."""
@@ -176,28 +169,24 @@ class Quota:
 class BoundedOutput:
     """Collects text. If it exceeds `limit` characters, the whole goes to a file, and head and tail stay here.
 
+    None means that the user has set no limit: it is `UNLIMITED`.
     The file is `folder/name`, or a name beside it if that is taken. The folder is created on demand.
     """
 
-    def __init__(self, limit: int, folder: Path, name: str, quota: Quota | None = None) -> None:
-        self._limit = limit
+    def __init__(self, limit: int | None, folder: Path, name: str, quota: Quota | None = None) -> None:
+        self._limit = UNLIMITED if limit is None else limit
         self._quota = quota
         self._held = 0  # bytes of the quota
         self._folder = folder
         self._name = name
         self._whole: StringIO | None = StringIO()
         self._head = ""
-        self._tail = _Tail(limit // 2)
+        self._tail = _Tail(self._limit // 2)
         self._file: TextIO | None = None
         self._path: Path | None = None
         self._trouble = ""
         self._length = 0
         self._last = ""
-
-    @staticmethod
-    def limit_for(max_output: int | None) -> int:
-        """Return the number of characters to keep; None means that the user has set no limit."""
-        return UNLIMITED if max_output is None else max_output
 
     def __enter__(self) -> Self:
         return self
@@ -208,8 +197,9 @@ class BoundedOutput:
         self.close()
 
     def close(self) -> None:
-        """Close the file, which stays."""
-        self._guard(self._close)
+        """Close the file, if there is one. It stays."""
+        if self._file is not None:
+            self._guard(self._close)
 
     def clear(self) -> None:
         """Discard everything that was written."""
@@ -230,8 +220,9 @@ class BoundedOutput:
         return self._path
 
     @property
-    def ends_line(self) -> bool:
-        return self._last == "\n"
+    def at_line_start(self) -> bool:
+        """Whether the next text begins a line."""
+        return self._last in ("", "\n")
 
     def write(self, text: str) -> None:
         self._length += len(text)

@@ -59,7 +59,7 @@ class Bash:
         self._outputs = outputs
         self._quota = quota
         self._timeout = timeout
-        self._limit = BoundedOutput.limit_for(max_output)
+        self._limit = max_output
         self._sink = sink
         self._sandboxed = sandboxed
         self._groups = groups
