@@ -13,7 +13,7 @@ from itertools import chain, repeat, zip_longest
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from rlm.text.styled import NARROWEST, Span, Style, columns, highlighted, painted, wrap_words
+from rlm.text.styled import NARROWEST, Span, Style, columns, highlighted, painted, split_lines, wrap_words
 from rlm.text.terminal import plain
 
 if TYPE_CHECKING:
@@ -191,15 +191,7 @@ def _is_inside_a_word(emphasis: SyntaxTreeNode) -> bool:
 
 
 def _split(spans: Sequence[Span] | Iterator[Span]) -> Iterator[Line]:
-    """Split spans into lines at their newlines."""
-    line: list[Span] = []
-    for span in spans:
-        first, *others = span.text.expandtabs().split("\n")
-        line.append(Span(first, span.style))
-        for other in others:
-            yield line
-            line = [Span(other, span.style)]
-    yield line
+    return split_lines(Span(span.text.expandtabs(), span.style) for span in spans)
 
 
 # ---- tables: cells are wrapped; if a table still does not fit, it becomes a list

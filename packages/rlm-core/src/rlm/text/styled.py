@@ -147,7 +147,7 @@ class Canvas:
         """Write a text of any number of lines, each after the edges. `goes_on` starts each continuation of a line."""
         edge, sign = painted(edges, color=self.color), painted([goes_on] if goes_on else [], color=self.color)
         width = max(NARROWEST, self.width - sum(columns(each.text) for each in edges))
-        for line in _lines(spans):
+        for line in split_lines(spans):
             if goes_on is None or columns("".join(span.text for span in line).expandtabs()) <= width:
                 pieces = _wrapped(line, width)
             else:
@@ -160,7 +160,8 @@ class Canvas:
         self.write(painted(spans, color=self.color).rstrip(" ") + "\n")
 
 
-def _lines(spans: Iterable[Span]) -> Iterator[list[Span]]:
+def split_lines(spans: Iterable[Span]) -> Iterator[list[Span]]:
+    """Split spans into lines at their newlines."""
     line: list[Span] = []
     for span in spans:
         first, *others = span.text.split("\n")
