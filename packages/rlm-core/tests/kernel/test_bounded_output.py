@@ -6,7 +6,7 @@ import resource
 import stat
 import tracemalloc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -219,7 +219,7 @@ def test_stored_output_obeys_a_limit_for_each_file_and_one_for_all(tmp_path: Pat
 def test_pictures_and_long_tracebacks_obey_the_same_limits(tmp_path: Path) -> None:
     quota = Quota(each=800, total=1_500)
     reported = []
-    with CellOutput(UNLIMITED, tmp_path, "cell-1", quota=quota) as cell_output:
+    with closing(CellOutput(UNLIMITED, tmp_path, "cell-1", quota=quota)) as cell_output:
         for size in (900, 800, 600, 200):
             reported.append(cell_output.save(Picture(b"p" * size, "png"), tmp_path))
         cell_output.error("line\n" * 300)

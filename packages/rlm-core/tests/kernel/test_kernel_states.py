@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -64,7 +65,7 @@ async def test_a_real_kernel_goes_from_start_to_death(spec: KernelSpec, zygote: 
     new_output = partial(CellOutput, 1_000, folder / "outputs", "states")
     connection = await KernelConnection.open(spec, 7, zygote, new_output, lambda it: died.append(it.state))
     seen = [connection.state]
-    with new_output() as output:
+    with closing(new_output()) as output:
         with connection.running("print(6 * 7)", output) as cell:
             seen.append(connection.state)
             with pytest.raises(ImpossibleEvent, match="CELL_SENT in BUSY"), connection.running("2", output):
@@ -90,7 +91,7 @@ async def test_one_that_ends_between_cells_is_dead_when_all_it_printed_is_read(
     died: list[KernelState] = []
     new_output = partial(CellOutput, 1_000, folder / "outputs", "states")
     connection = await KernelConnection.open(spec, 8, zygote, new_output, lambda it: died.append(it.state))
-    with new_output() as output, connection.running(ENDS_ON_COMMAND, output) as cell:
+    with closing(new_output()) as output, connection.running(ENDS_ON_COMMAND, output) as cell:
         await cell.over
     (spec.cwd / "end").touch()
     await connection.dead.wait()

@@ -34,8 +34,6 @@ class RunningCell:
     sent_at: float = field(default_factory=lambda: time.clock_gettime(_CLOCK))
     internal: bool = False
     """True for a cell that is not the model's. Output while it runs counts as output between two cells."""
-    start: int = 0
-    """The length of `output` when the cell began: late output of earlier cells comes first."""
     idle: bool = False
     """True when all of its output has arrived."""
 
@@ -50,7 +48,7 @@ class RunningCell:
     def execution(self, note: str) -> Execution:
         """Return the result. `note` says what went wrong, if anything did; it is the last line of the text."""
         text = self.output.text()
-        last = note or ("[no output]" if len(self.output) == self.start else "")
+        last = note or ("[no output]" if self.output.empty else "")
         break_ = "\n" if last and text and not text.endswith("\n") else ""
         reply = self.replied.result() if self.replied.done() else None
         ok = reply is not None and reply.content.get("status") == "ok" and not note
@@ -134,7 +132,6 @@ class OutputRouter:
                 cell.output.line("[this cell]")
             self._printing = cell
         cell.output.begin()
-        cell.start = len(cell.output)
 
     def end(self) -> None:
         """Treat the output from now on as late output."""
@@ -143,7 +140,7 @@ class OutputRouter:
     def take_late(self) -> str:
         """Take the news and the output that was printed while no cell ran."""
         late, self.news = self.news, ""
-        if len(self._late):
+        if not self._late.empty:
             late += self._late.text()
             self._late.close()
             self._late = self._new_late()

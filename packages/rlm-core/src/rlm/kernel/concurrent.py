@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import closing
 from typing import Any
 
 from rlm.core.ports import Execution
@@ -31,15 +31,13 @@ async def awaits(connection: KernelConnection) -> bool:
         awake.cancel()
 
 
-async def run_beside(
-    connection: KernelConnection, code: str, new_output: Callable[[], AbstractContextManager[CellOutput]]
-) -> Execution | None:
+async def run_beside(connection: KernelConnection, code: str, new_output: Callable[[], CellOutput]) -> Execution | None:
     """Run a cell of the user beside the agent's cell, which awaits.
 
     None: the agent's cell has ended, and the user's cell must run as the next cell. Cancelling this interrupts the
     user's cell, and never the agent's cell.
     """
-    with new_output() as output, connection.running_beside(code, output) as cell:
+    with closing(new_output()) as output, connection.running_beside(code, output) as cell:
         dead = asyncio.create_task(connection.dead.wait())
         signs: set[asyncio.Future[Any]] = {cell.over, dead}
         try:

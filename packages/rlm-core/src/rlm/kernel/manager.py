@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, closing
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -80,7 +80,7 @@ class JupyterKernel:
             news, self._news = self._news, ""
             self._cells += 1
             with (
-                self._new_output(f"cell-{self._cells}", sink or self._sink) as output,
+                closing(self._new_output(f"cell-{self._cells}", sink or self._sink)) as output,
                 connection.running(code, output, news=news) as cell,
             ):
                 execution = cell.execution(await self._wait_for_end(connection, cell, timeout))
@@ -116,7 +116,10 @@ class JupyterKernel:
     async def execute_internal(self, code: str, timeout: float) -> str:
         async with self._turn:
             connection = await self._ready()
-            with self._new_output("internal") as nothing, connection.running(code, nothing, internal=True) as cell:
+            with (
+                closing(self._new_output("internal")) as nothing,
+                connection.running(code, nothing, internal=True) as cell,
+            ):
                 return await self._wait_for_end(connection, cell, timeout)
 
     async def restart(self, why: str) -> None:

@@ -7,8 +7,6 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from rlm.kernel.render import Display, Picture
 from rlm.process import files
@@ -51,6 +49,7 @@ class CellOutput:
         self._listener = listener
         self._again: dict[str, tuple[str, Path | str]] = {}  # updated displays, each with its last text and picture
         self._before = ""
+        self._start = 0  # the length of the text when the cell began
         self._clearing = False
         self.pictures: list[Path] = []
         self.tables: list[tuple[int, int]] = []
@@ -67,23 +66,18 @@ class CellOutput:
         self._saved += 1
         return _save(picture.data, folder, f"{self.name}.{picture.ending}", self._quota)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         self._text.close()
 
-    def __len__(self) -> int:
-        return len(self._text)
+    @property
+    def empty(self) -> bool:
+        """True if nothing was written since `begin`. An unfinished line counts after a call of `text`."""
+        return self._text.length == self._start
 
     def begin(self) -> None:
         """Mark the start of the cell: the cell cannot clear the output before this point."""
-        self._before = self.text() if len(self) else ""
+        self._before = self.text() if self._text.length else ""
+        self._start = self._text.length
 
     def write(self, text: str) -> None:
         if self._clearing:

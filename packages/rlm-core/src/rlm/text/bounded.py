@@ -185,7 +185,8 @@ class BoundedOutput:
         self._file: TextIO | None = None
         self._path: Path | None = None
         self._trouble = ""
-        self._length = 0
+        self.length = 0
+        """The number of characters that were written."""
         self._last = ""
 
     def __enter__(self) -> Self:
@@ -209,10 +210,7 @@ class BoundedOutput:
             self._guard(path.unlink)
             self._give_back()
         self._whole, self._head, self._tail = StringIO(), "", _Tail(self._limit // 2)
-        self._length, self._last, self._trouble = 0, "", ""
-
-    def __len__(self) -> int:
-        return self._length
+        self.length, self._last, self._trouble = 0, "", ""
 
     @property
     def path(self) -> Path | None:
@@ -225,14 +223,14 @@ class BoundedOutput:
         return self._last in ("", "\n")
 
     def write(self, text: str) -> None:
-        self._length += len(text)
+        self.length += len(text)
         self._last = text[-1:] or self._last
         if self._whole is None:
             self._tail.write(text)
             self._keep(text)
             return
         self._whole.write(text)
-        if self._length > self._limit:
+        if self.length > self._limit:
             whole, self._whole = self._whole.getvalue(), None
             cut = self._limit - self._limit // 2
             self._head = whole[:cut]
@@ -249,7 +247,7 @@ class BoundedOutput:
         tail = self._tail.text()
         if self._trouble:
             tail = f"[the full output could not be saved: {self._trouble}]\n{tail}"
-        return join(self._head, self._length - self._limit, tail, str(self._path or ""))
+        return join(self._head, self.length - self._limit, tail, str(self._path or ""))
 
     def _open(self) -> None:
         self._path, handle = create(self._folder, self._name)
