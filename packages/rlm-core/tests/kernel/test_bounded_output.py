@@ -216,6 +216,17 @@ def test_stored_output_obeys_a_limit_for_each_file_and_one_for_all(tmp_path: Pat
     assert 1_300 == quota.used
 
 
+def test_a_cell_that_clears_its_output_has_none_even_after_long_late_output(tmp_path: Path) -> None:
+    with closing(CellOutput(10, tmp_path, "cell-1")) as output:
+        output.line("printed before the cell began")
+        output.begin()
+        output.write("printed by the cell\n")
+        assert not output.empty
+        output.clear(wait=False)
+        assert output.empty
+        assert "characters left out" in output.text()
+
+
 def test_pictures_and_long_tracebacks_obey_the_same_limits(tmp_path: Path) -> None:
     quota = Quota(each=800, total=1_500)
     reported = []

@@ -157,6 +157,38 @@ async def test_output_between_cells_comes_before_the_next_result(open_kernel: Op
         assert await bench.run("print('then')") == "then\n"
 
 
+UNFINISHED = """
+import os, threading, time
+from IPython.display import display
+
+handle = display("first", display_id=True)
+
+def later():
+    while not os.path.exists("begin"):
+        time.sleep(0.01)
+    {statement}
+    open("done", "w").close()
+
+threading.Thread(target=later).start()
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "shown"),
+    [("print('no newline', end='', flush=True)", "no newline"), ("handle.update('second')", "'second'\n")],
+)
+async def test_an_unfinished_line_and_an_updated_display_between_cells_are_shown_too(
+    open_kernel: OpenKernel, tmp_path: Path, statement: str, shown: str
+) -> None:
+    async with open_kernel(cwd=tmp_path) as bench:
+        await bench.run(UNFINISHED.format(statement=statement))
+        (tmp_path / "begin").touch()
+        while not (tmp_path / "done").exists():
+            await asyncio.sleep(0.01)
+        seen = await bench.run("print('now')")
+        assert seen.rstrip("\n") == f"[output since the last cell]\n{shown}".rstrip("\n") + "\n[this cell]\nnow"
+
+
 async def test_pieces_are_reported_while_the_cell_runs(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         assert bench.spec

@@ -139,12 +139,11 @@ class OutputRouter:
 
     def take_late(self) -> str:
         """Take the news and the output that was printed while no cell ran."""
-        late, self.news = self.news, ""
-        if not self._late.empty:
-            late += self._late.text()
+        news, self.news = self.news, ""
+        if late := self._late.text():
             self._late.close()
             self._late = self._new_late()
-        return late
+        return news + late
 
     def add_unsent(self, text: str, cell: RunningCell | None) -> None:
         """Add the output that a dead kernel could not send. The message that the cell had begun may be missing too."""

@@ -149,6 +149,7 @@ class CellOutput:
         self.tables.clear()
         self._text.clear()
         self._text.write(self._before)
+        self._start = self._text.length
 
     def _forget(self, picture: Path | str) -> None:
         """Remove a picture that a later one has replaced: an animation would leave thousands."""
