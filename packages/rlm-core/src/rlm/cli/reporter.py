@@ -30,6 +30,7 @@ from rlm.process import files
 from rlm.process.limits import check_limits
 from rlm.process.working_tree import WorkingTree
 from rlm.sessions import Session
+from rlm.sessions.find import sessions_home
 from rlm.sessions.metrics import no_result
 from rlm.sessions.records import DeltaRecord, Record, RunEndRecord, SessionRecord, WritingRecord
 from rlm.sessions.store import session_names
@@ -257,8 +258,6 @@ def resume_words(session: Session, config: Config, directory: str | None) -> str
 def _flags(session: Session, config: Config, directory: str | None) -> Iterator[str]:
     if directory is not None:
         yield from ("-C", directory)
-    from rlm.sessions.find import sessions_home
-
     there, home = files.resolve(directory or _here(session)), session.folder.parent.parent
     # a variable may have been set for this one command only, so both cases are tested
     if any(files.resolve(sessions_home(each, there)) != home for each in (Config(), _without_flags())):

@@ -25,6 +25,7 @@ from rlm.core.events import (
 from rlm.core.messages import Assistant, Ending, Kind, Outcome, Reply, System, ToolCall, ToolResult, User, ending
 from rlm.core.ports import AnswerCheck, Context, Limits, Model, Sink, ToolChoice
 from rlm.core.state import ConversationState
+from rlm.core.textcall import is_call
 from rlm.core.toolbox import Toolbox
 from rlm.errors import ContentFiltered, ContextTooLong, MessagesRefused, ModelError, RlmError
 
@@ -268,8 +269,6 @@ class Agent(Conversation):
         return await self._request("none", aside=True)
 
     def is_call(self, text: str) -> bool:
-        from rlm.core.textcall import is_call  # its patterns take milliseconds to compile: only for an answer
-
         names = [schema["name"] for schema in self._tools.schemas]
         return bool(names) and is_call(text, names)
 

@@ -7,10 +7,11 @@ core.editor=…`, gets that editor.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-_NO_EDITOR = f"/bin/sh {Path(__file__).with_name('no_editor.sh')}"
+_NO_EDITOR = f"{sys.executable} -IS {Path(__file__).with_name('no_editor.py')}"
 _WITHOUT_PERSON = {":", "true", "/bin/true", "cat"}  # editors that a user may have set for this purpose
 
 _SET = {
