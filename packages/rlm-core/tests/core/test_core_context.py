@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 from rlm.core.budget import Stop, TurnLimit
-from rlm.core.context import ASK, FAT, SUMMARY, THIN, Both, Compact, LastTurns
+from rlm.core.context import ASK, LONG_RESULT, SHORTENED_RESULT, SUMMARY, Combined, Compact, LastTurns
 from rlm.core.events import Dropped, Event, Failed, ParametersChanged, Said, Stopped, ToolReturned
 from rlm.core.history import Summary
 from rlm.core.messages import Assistant, Forget, Kind, Message, Outcome, Reply, ToolResult, User
@@ -185,7 +185,7 @@ async def test_a_new_summary_replaces_the_old_one() -> None:
 
 
 async def test_a_fat_result_of_the_newest_turn_is_cut_before_anything_else() -> None:
-    fat = "".join(chr(33 + n % 90) for n in range(FAT + 1))
+    fat = "".join(chr(33 + n % 90) for n in range(LONG_RESULT + 1))
     asked = says("", call(code="small"), call(code="fat"), call(code="last"))
     model = ScriptedModel(turn("a"), turn("b"), asked, TOO_LONG, says("end"))
     outcomes = [Outcome(text) for text in ("1", "2", "small", fat, "last")]
@@ -193,7 +193,7 @@ async def test_a_fat_result_of_the_newest_turn_is_cut_before_anything_else() -> 
     result = await agent.run(SYSTEM, TASK)
     assert (result.answer, result.stop) == ("end", Stop.DONE)
     assert model.seen[4].messages[:-3] == model.seen[3].messages[:-3]
-    reported = zip(asked.message.calls, ("small", clip(fat, THIN), "last"), strict=True)
+    reported = zip(asked.message.calls, ("small", clip(fat, SHORTENED_RESULT), "last"), strict=True)
     assert list(model.seen[4].messages[-3:]) == [ToolResult(*each) for each in reported]
     assert dropped(events) == ["shortened"]
 
@@ -201,12 +201,12 @@ async def test_a_fat_result_of_the_newest_turn_is_cut_before_anything_else() -> 
 async def test_what_follows_a_cut_result_keeps_its_place_and_whether_it_failed() -> None:
     asked = says("", call(code="1"), call(code="2"))
     model = ScriptedModel(asked, TOO_LONG, says("end"))
-    outcomes = Outcome("x" * FAT * 2, ok=False, pictures=("data:1",)), Outcome("2", ok=False)
+    outcomes = Outcome("x" * LONG_RESULT * 2, ok=False, pictures=("data:1",)), Outcome("2", ok=False)
     agent, events = open_agent(model, FakeTool("ipython", *outcomes))
     await agent.run(SYSTEM, TASK)
     *_, first, second, picture = model.seen[-1].messages
     assert (first, second) == (
-        ToolResult(asked.message.calls[0], clip("x" * FAT * 2, THIN), ok=False),
+        ToolResult(asked.message.calls[0], clip("x" * LONG_RESULT * 2, SHORTENED_RESULT), ok=False),
         ToolResult(asked.message.calls[1], "2", ok=False),
     )
     assert picture == model.seen[1].messages[-1]
@@ -218,16 +218,16 @@ async def test_what_follows_a_cut_result_keeps_its_place_and_whether_it_failed()
 
 async def test_each_fat_result_is_cut_the_fattest_first() -> None:
     model = ScriptedModel(says("", call(code="1"), call(code="2")), TOO_LONG, TOO_LONG, TOO_LONG)
-    outcomes = Outcome("x" * (FAT + 1)), Outcome("x" * (FAT + 2))
+    outcomes = Outcome("x" * (LONG_RESULT + 1)), Outcome("x" * (LONG_RESULT + 2))
     agent, _ = open_agent(model, FakeTool("ipython", *outcomes))
     assert (await agent.run(SYSTEM, TASK)).stop is Stop.CONTEXT_LIMIT
-    sizes = [[len(m.content) > FAT for m in r.messages if isinstance(m, ToolResult)] for r in model.seen]
+    sizes = [[len(m.content) > LONG_RESULT for m in r.messages if isinstance(m, ToolResult)] for r in model.seen]
     assert sizes == [[], [True, True], [True, False], [False, False]]
 
 
 async def test_a_result_that_is_not_fat_is_not_cut() -> None:
     model = ScriptedModel(turn("a"), TOO_LONG)
-    agent, events = open_agent(model, FakeTool("ipython", Outcome("x" * FAT)))
+    agent, events = open_agent(model, FakeTool("ipython", Outcome("x" * LONG_RESULT)))
     assert (await agent.run(SYSTEM, TASK)).stop is Stop.CONTEXT_LIMIT
     assert dropped(events) == []
 
@@ -316,7 +316,7 @@ async def test_a_temporary_failure_of_the_provider_ends_the_run_as_such_even_dur
 
 async def test_compacting_ahead_of_time_may_overflow_and_the_fat_result_is_cut_then() -> None:
     model = ScriptedModel(turn("a"), turn("b"), TOO_LONG, TOO_LONG, says("end"))
-    outcomes = Outcome("1"), Outcome("x" * FAT * 2)
+    outcomes = Outcome("1"), Outcome("x" * LONG_RESULT * 2)
     agent, events = open_agent(model, FakeTool("ipython", *outcomes), context=Compact(at=500, keep=1))
     result = await agent.run(SYSTEM, TASK)
     assert (result.answer, result.stop) == ("end", Stop.DONE)
@@ -329,14 +329,14 @@ async def test_compacting_ahead_of_time_may_overflow_and_the_fat_result_is_cut_t
 
 async def test_two_policies_both_apply() -> None:
     model = ScriptedModel(turn("a"), turn("b"), turn("c"), TOO_LONG, says("the summary"), says("end"))
-    agent, events = open_agent(model, FakeTool(), context=Both(LastTurns(2), Compact(keep=1)))
+    agent, events = open_agent(model, FakeTool(), context=Combined(LastTurns(2), Compact(keep=1)))
     assert (await agent.run(SYSTEM, TASK)).stop is Stop.DONE
     assert dropped(events) == ["max_turns_in_context", "summary_call", "compaction"]
     assert texts(model.seen[-1].messages) == ["c"]
 
 
 async def test_two_policies_that_cannot_shorten_end_the_run() -> None:
-    agent, _ = open_agent(ScriptedModel(TOO_LONG), context=Both(LastTurns(2), LastTurns(3)))
+    agent, _ = open_agent(ScriptedModel(TOO_LONG), context=Combined(LastTurns(2), LastTurns(3)))
     assert (await agent.run(SYSTEM, TASK)).stop is Stop.CONTEXT_LIMIT
 
 

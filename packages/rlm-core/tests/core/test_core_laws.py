@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rlm.core.agent import Agent, AgentResult
 from rlm.core.budget import Stop, TurnLimit
-from rlm.core.context import FAT, Both, Compact, LastTurns
+from rlm.core.context import LONG_RESULT, Combined, Compact, LastTurns
+from rlm.core.conversation import Conversation
 from rlm.core.events import (
     Adapted,
     CallEnded,
@@ -98,7 +99,7 @@ SUMMARIES: list[Callable[[], ModelStep]] = [
     turn(CODE),
 ]
 
-NOTHING, SHORT, LONG, FAT_ONE = (partial(Outcome, text) for text in ("", "short", "x" * 700, "y" * (FAT + 1)))
+NOTHING, SHORT, LONG, FAT_ONE = (partial(Outcome, text) for text in ("", "short", "x" * 700, "y" * (LONG_RESULT + 1)))
 FAILED = partial(Outcome, "Traceback", ok=False)
 PICTURES = partial(Outcome, "pictures", pictures=("data:1", "data:2"))
 OUTCOMES: list[Callable[[], ToolStep]] = [
@@ -118,7 +119,7 @@ outcomes = lists_of(OUTCOMES, 5, 20)
 wishes = st.lists(st.builds(lambda oldest: Outcome("forgot", forget=Forget(oldest, "notes")), st.integers(1, 3)))
 compacts = st.builds(Compact, st.sampled_from([None, 1, 500, 2_000]), st.integers(1, 3))
 newest = st.builds(LastTurns, st.integers(2, 4))
-contexts = st.one_of(compacts, newest, st.builds(Both, newest, compacts))
+contexts = st.one_of(compacts, newest, st.builds(Combined, newest, compacts))
 limits = st.one_of(
     st.builds(TurnLimit, st.integers(0, 40)), st.builds(lambda n: TokenLimit(n).of("root"), st.integers(1, 400))
 )
@@ -277,11 +278,17 @@ def test_the_system_prompt_and_every_task_so_far_are_in_every_request(played: Pl
         assert users(request.messages, Kind.TASK) == users(tasks, Kind.TASK)
 
 
+def settle(state: ConversationState) -> History:
+    conversation = Conversation(lambda _: None, state)
+    conversation.settle()
+    return conversation.state.history
+
+
 @law
 @given(conversations)
 def test_every_prefix_of_the_events_can_be_settled(played: Played) -> None:
     for state in played.states():
-        settled = state.history.settle()
+        settled = settle(state)
         assert acceptable(settled.messages)
         assert settled.unanswered() == []
         assert settled.asides() == ()
@@ -297,7 +304,7 @@ def test_a_run_killed_anywhere_can_be_resumed(played: Played, data: st.DataObjec
     result = asyncio.run(agent.run(User("Go on.")))
     whole = [*before, *after]
     (request,) = model.seen
-    assert request.messages == (*apart(state.history.settle().messages), User("Go on."))
+    assert request.messages == (*apart(settle(state).messages), User("Go on."))
     assert list(request.sent) == journal(whole[: [*map(type, whole)].index(Replied, len(before))])
     assert (result.answer, result.stop) == ("resumed", Stop.DONE)
     assert replay(whole) == agent.state

@@ -6,8 +6,8 @@ import pytest
 from rlm.core.agent import GO_ON
 from rlm.core.budget import Spent, Stop, TurnLimit
 from rlm.core.context import ASK, Compact
+from rlm.core.conversation import UNFINISHED
 from rlm.core.events import Dropped, Event, Said, Stopped
-from rlm.core.history import UNFINISHED
 from rlm.core.messages import Kind, Outcome, Reply, ToolResult, Usage, User
 from rlm.core.ports import Limits
 from rlm.core.state import ConversationState, replay

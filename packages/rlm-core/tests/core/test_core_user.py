@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rlm.core.agent import Agent
 from rlm.core.budget import Stop, TurnLimit
-from rlm.core.context import Both, Compact, LastTurns
+from rlm.core.context import Combined, Compact, LastTurns
 from rlm.core.events import Dropped, Event
 from rlm.core.history import OPENING
 from rlm.core.messages import Assistant, Kind, ToolResult, User
@@ -96,7 +96,7 @@ async def test_the_user_may_have_the_context_compacted() -> None:
 
 
 async def test_if_nothing_can_be_compacted_no_request_is_made() -> None:
-    for context in (LastTurns(2), Both(LastTurns(2), Compact()), Compact()):
+    for context in (LastTurns(2), Combined(LastTurns(2), Compact()), Compact()):
         agent, _ = open_agent(ScriptedModel(), context=context)
         assert not await agent.compact()
 

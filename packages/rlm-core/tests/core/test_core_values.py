@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rlm.core.budget import Spent, Stop
+from rlm.core.conversation import Conversation
 from rlm.core.events import Replied, Said
 from rlm.core.history import History, Summary
 from rlm.core.messages import (
@@ -22,7 +23,7 @@ from rlm.core.messages import (
     size,
     with_pictures,
 )
-from rlm.core.state import replay
+from rlm.core.state import ConversationState, replay
 from rlm.errors import AgentError, ContextTooLong, ModelError, RlmError
 from rlm.text.clip import clip, join, one_line
 from rlm_testkit.fakes import SYSTEM, TASK, call, says
@@ -183,7 +184,9 @@ def test_nothing_is_unanswered_before_the_first_turn() -> None:
 def test_the_reply_to_a_request_for_a_summary_is_not_a_turn() -> None:
     history = History().add(TASK).add(User("sum up", Kind.ASK)).add(says("summary").message, aside=True)
     assert (history.turns, history.live_turns(), history.asides()) == (0, [], (1, 2))
-    assert history.settle().messages == (TASK,)
+    conversation = Conversation(lambda _: None, ConversationState(history))
+    conversation.settle()
+    assert conversation.state.history.messages == (TASK,)
 
 
 # ---- clip

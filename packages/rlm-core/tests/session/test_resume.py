@@ -11,8 +11,9 @@ import pytest
 from rlm.core.agent import Agent
 from rlm.core.budget import Spent, Stop, TurnLimit
 from rlm.core.context import Compact
+from rlm.core.conversation import UNFINISHED
 from rlm.core.events import ChildStarted, Dropped, KernelRestarted, Replied, Said, Stopped
-from rlm.core.history import UNFINISHED, Summary
+from rlm.core.history import Summary
 from rlm.core.messages import Kind, ToolResult, Usage, User
 from rlm.core.state import ConversationState, replay
 from rlm.core.toolbox import Toolbox

@@ -83,7 +83,7 @@ def _short_ids(message: Message) -> Message:
     if isinstance(message, ToolResult):
         id = short_id(message.call.id)
         return message if id == message.call.id else replace(message, call=replace(message.call, id=id))
-    return _each_call(message, lambda call: {**call, "id": short_id(call["id"])})
+    return _change_calls(message, lambda call: {**call, "id": short_id(call["id"])})
 
 
 def _plain_fields(message: Message) -> Message:
@@ -93,7 +93,7 @@ def _plain_fields(message: Message) -> Message:
     items = tuple(map(_plain_item, message.items))
     same = (plain, items) == (message.received, message.items)
     changed = message if same else assistant(plain, message.written, items)
-    return _each_call(changed, _plain_call, items)
+    return _change_calls(changed, _plain_call, items)
 
 
 def _plain_item(item: Wire) -> Wire:
@@ -120,13 +120,13 @@ def _text_content(message: Message) -> Message:
 def _no_pictures(message: Message) -> Message:
     if not isinstance(message, User | ToolResult):
         return message
-    joined = tuple(replace(user, content=_read_out(user.content)) for user in message.joined)
-    content = _read_out(message.content) if isinstance(message, User) else message.content
+    joined = tuple(replace(user, content=_as_text(user.content)) for user in message.joined)
+    content = _as_text(message.content) if isinstance(message, User) else message.content
     changed = replace(message, content=content, joined=joined)
     return message if changed == message else changed
 
 
-def _read_out(content: str | list[Wire]) -> str:
+def _as_text(content: str | list[Wire]) -> str:
     """Replace a list of parts by text, with one line for each picture."""
     if isinstance(content, str):
         return content
@@ -134,7 +134,7 @@ def _read_out(content: str | list[Wire]) -> str:
 
 
 def _sound_calls(message: Message) -> Message:
-    return _each_call(message, _sound_call)
+    return _change_calls(message, _sound_call)
 
 
 def _sound_call(call: Wire) -> Wire:
@@ -143,7 +143,7 @@ def _sound_call(call: Wire) -> Wire:
     return {**call, "function": {**function, **valid}}
 
 
-def _each_call(message: Message, change: Callable[[Wire], Wire], items: Iterable[Wire] = ()) -> Message:
+def _change_calls(message: Message, change: Callable[[Wire], Wire], items: Iterable[Wire] = ()) -> Message:
     """Return the message with changed calls. `items` describe the same calls for the Responses API."""
     if not isinstance(message, Assistant) or not message.calls:
         return message

@@ -144,7 +144,7 @@ class Agent(Conversation):
             return Stop.CONTENT_FILTER
         stop = Stop.LENGTH if self.state.cut else stop
         if stop is not Stop.DONE:
-            self._keep_what_fits()
+            self._check_partial_answer()
         if self._finish and stop in (Stop.LENGTH, Stop.CONTENT_FILTER):
             self._words = f"The provider ended the message: {self._finish}."
         return stop
@@ -157,14 +157,14 @@ class Agent(Conversation):
                 return Stop.TIMEOUT
             if (stop := self._limits.reached(self.state.spent)) is not None:
                 return stop
-            self._hear_user()
+            self._append_user_messages()
             if self.state.cut:
                 self.append(User(GO_ON, Kind.NOTE))
             await self._context.fit(self)
             reply = await self._request()
             self._finish = reply.finish
             stop = await self._run_calls(reply) if reply.message.calls else self._judge(reply)
-            if stop is not None and not (stop is Stop.DONE and self._hear_user()):
+            if stop is not None and not (stop is Stop.DONE and self._append_user_messages()):
                 return stop
 
     async def _ask_for_answer(self, stop: Stop) -> None:
@@ -188,7 +188,7 @@ class Agent(Conversation):
         else:
             self._concluded = text.strip() != "" and not reply.message.calls
 
-    def _hear_user(self) -> bool:
+    def _append_user_messages(self) -> bool:
         """Append the user's new messages. Return whether there were any."""
         said = self._interjections()
         for message in said:
@@ -220,7 +220,7 @@ class Agent(Conversation):
             self.emit(Answered(answer))
         return Stop.DONE
 
-    def _keep_what_fits(self) -> None:
+    def _check_partial_answer(self) -> None:
         """Keep an answer at a limit, which may be partial, only if it has the required form."""
         try:
             answer = self._check(self.state.answer)

@@ -19,11 +19,11 @@ SUMMARY = "Your summary of the turns that were dropped:\n\n{}\n\nGo on with the 
 
 _NOT_COMPACTED = "The conversation was not compacted: {}"
 
-FAT = 20_000
+LONG_RESULT = 20_000
 """If the context overflows, a tool result longer than this (characters) is truncated before anything else."""
-SHORT = 2_000
+SMALL_PROMPT = 2_000
 """Every model accepts a prompt of this many tokens."""
-THIN = 4_000
+SHORTENED_RESULT = 4_000
 """The characters that are left of a result that was truncated."""
 
 
@@ -62,7 +62,7 @@ class Compact:
     async def fit(self, editor: ConversationEditor) -> None:
         tokens, at = editor.state.prompt_tokens, self._at
         if at is None:
-            window = self._window() if tokens >= SHORT else None
+            window = self._window() if tokens >= SMALL_PROMPT else None
             at = window * 4 // 5 if window else None
         if at is None or tokens < max(at, self._not_before):
             return
@@ -82,7 +82,7 @@ class Compact:
 
         One overflow causes one request for a summary. If that did not help, drop the older turns without a summary.
         """
-        if _cut_fat_result(editor):
+        if _shorten_longest_result(editor):
             return True
         turns = editor.state.history.turns
         if self._compacted_in == turns:
@@ -131,7 +131,7 @@ class Compact:
         return turns[: -self._keep] or turns[:-1]
 
 
-class Both:
+class Combined:
     """Applies one policy after the other."""
 
     def __init__(self, first: Context, second: Context) -> None:
@@ -173,12 +173,12 @@ async def _summary(editor: ConversationEditor) -> str:
     return text
 
 
-def _cut_fat_result(editor: ConversationEditor) -> bool:
-    """Truncate the longest result of the newest turn if it is longer than `FAT`. Return whether it was."""
+def _shorten_longest_result(editor: ConversationEditor) -> bool:
+    """Truncate the longest result of the newest turn if it is longer than `LONG_RESULT`. Return whether it was."""
     history = editor.state.history
     newest = (e for e in history.entries if e.turn == history.turns)
     results = ((e.number, e.message.content) for e in newest if isinstance(e.message, ToolResult))
     number, content = max(results, key=lambda result: len(result[1]), default=(0, ""))
-    if len(content) > FAT:
-        editor.shorten(number, clip(content, THIN))
-    return len(content) > FAT
+    if len(content) > LONG_RESULT:
+        editor.shorten(number, clip(content, SHORTENED_RESULT))
+    return len(content) > LONG_RESULT

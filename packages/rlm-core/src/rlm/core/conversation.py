@@ -10,10 +10,13 @@ from msgspec.structs import replace
 from rlm.core.adaptation import Adaptation
 from rlm.core.budget import Stop
 from rlm.core.events import Adapted, Dropped, Event, Said, Stopped, ToolReturned
-from rlm.core.history import OPENING, UNFINISHED, Summary, lasting, users_of
+from rlm.core.history import OPENING, Summary, lasting, users_of
 from rlm.core.messages import Assistant, Forget, Kind, Message, System, ToolResult, User
 from rlm.core.ports import Sink
 from rlm.core.state import ConversationState
+
+UNFINISHED = "Not run, or not finished: the run was stopped."
+"""The result of a call that has no other result."""
 
 
 class Conversation:
@@ -42,7 +45,7 @@ class Conversation:
         # most providers refuse a picture in a tool result
         if isinstance(base, User) or (isinstance(base, ToolResult) and isinstance(message.content, str)):
             self.emit(Dropped((before.number, last.number), "joined"))
-            self._say_anew(replace(base, joined=(*base.joined, *message.parts)))
+            self._append_again(replace(base, joined=(*base.joined, *message.parts)))
 
     def drop(self, numbers: Collection[int], reason: str, summary: Summary | None = None) -> None:
         """Drop messages. A user's message or the newest summary that was joined to one of them stays in its place."""
@@ -58,7 +61,7 @@ class Conversation:
         after = self.state.history.drop(numbers, summary, left)
         forms = tuple(entry.message for entry in after.entries if entry.number in left)
         self.emit(Dropped(tuple(numbers), reason, summary, left, forms))
-        if self.state.history.summaries_told > 1:
+        if self.state.history.summary_count > 1:
             self.adapt([Adaptation.NEWEST_SUMMARY])
         messages = self.state.history.messages
         if any(isinstance(one, User) and isinstance(two, User) for one, two in pairwise(messages)):
@@ -104,15 +107,15 @@ class Conversation:
             message = entry.message
             if isinstance(message, ToolResult) and entry.number == number:
                 message = replace(message, content=content)
-            self._say_anew(message)
+            self._append_again(message)
 
     def retract(self) -> None:
         """Take back a request for a summary, and the reply to it."""
-        asides, asked_in = self.state.history.asides(), self.state.history.asked_in()
+        asides, before_request = self.state.history.asides(), self.state.history.before_request()
         if asides:
             self.emit(Dropped(asides, "summary_call"))
-        for _, message in asked_in:
-            self._say_anew(message)
+        for _, message in before_request:
+            self._append_again(message)
 
     def adapt(self, adaptations: Collection[Adaptation]) -> bool:
         """Change the form of the messages. Return whether that changed any."""
@@ -127,7 +130,7 @@ class Conversation:
         return True
 
     def settle(self) -> None:
-        """Close what is open, as `History.settle` does, by emitting events."""
+        """Close requests for a summary and calls without a result, so that a model accepts the conversation."""
         self.retract()
         for call in self.state.history.unanswered():
             self.emit(ToolReturned(ToolResult(call, UNFINISHED, ok=False)))
@@ -137,6 +140,6 @@ class Conversation:
         self.settle()
         self.emit(Stopped(stop, self.state.answer, self.state.spent, error))
 
-    def _say_anew(self, message: Message) -> None:
+    def _append_again(self, message: Message) -> None:
         assert not isinstance(message, Assistant)  # the model's messages are never appended again
         self.emit(ToolReturned(message, anew=True) if isinstance(message, ToolResult) else Said(message, anew=True))

@@ -14,9 +14,6 @@ from rlm.core.messages import Assistant, Kind, Message, ToolCall, ToolResult, Us
 OPENING = 0
 """The turn number of messages before the first turn, and of messages that belong to no turn."""
 
-UNFINISHED = "Not run, or not finished: the run was stopped."
-"""The result of a call that has no other result."""
-
 
 class Entry(Struct, frozen=True):
     """A message, its number among all messages ever said, and the turn it belongs to."""
@@ -102,21 +99,21 @@ class History(Struct, frozen=True):
         return tuple(e.number for e in self.entries if isinstance(e.message, User) and e.message.kind in kinds)
 
     @property
-    def summaries_told(self) -> int:
+    def summary_count(self) -> int:
         """The number of summaries by compaction in the context."""
         return sum(user.kind is Kind.SUMMARY for entry in self.entries for user in users_of(entry.message))
 
     def asides(self) -> tuple[int, ...]:
         """Return the numbers of a compaction's messages that were not taken back yet."""
         replies = (e.number for e in self.entries if e.turn == OPENING and isinstance(e.message, Assistant))
-        return (*self.of_kind(Kind.ASK), *replies, *(number for number, _ in self.asked_in()))
+        return (*self.of_kind(Kind.ASK), *replies, *(number for number, _ in self.before_request()))
 
-    def asked_in(self) -> tuple[tuple[int, Message], ...]:
+    def before_request(self) -> tuple[tuple[int, Message], ...]:
         """Return the messages to which a request for a summary was joined, in their form before that."""
         return tuple(
-            (e.number, replace(e.message, joined=without_ask(e.message.joined)))
+            (e.number, replace(e.message, joined=_without_request(e.message.joined)))
             for e in self.entries
-            if isinstance(e.message, User | ToolResult) and without_ask(e.message.joined) != e.message.joined
+            if isinstance(e.message, User | ToolResult) and _without_request(e.message.joined) != e.message.joined
         )
 
     def unanswered(self) -> list[ToolCall]:
@@ -126,17 +123,8 @@ class History(Struct, frozen=True):
         asked = [call for message in turn if isinstance(message, Assistant) for call in message.calls]
         return [call for call in asked if call.id not in answered]
 
-    def settle(self) -> History:
-        """Return the conversation in a state that a model accepts, with no open request or call."""
-        history = self.drop(self.asides())
-        for _, message in self.asked_in():
-            history = history.add(message)
-        for call in history.unanswered():
-            history = history.add(ToolResult(call, UNFINISHED, ok=False))
-        return history
 
-
-def without_ask(users: Iterable[User]) -> tuple[User, ...]:
+def _without_request(users: Iterable[User]) -> tuple[User, ...]:
     return tuple(user for user in users if user.kind is not Kind.ASK)
 
 

@@ -67,12 +67,12 @@ def arguments(call: ToolCall, schema: Schema, *, cut_off: bool = False) -> dict[
         raise BadArguments(_not_an_object(call, "must be one JSON object", schema))
     required, properties = schema["parameters"].get("required", ()), schema["parameters"]["properties"]
     values = {
-        name: _as_meant(value, properties[name]["type"]) if name in properties else value
+        name: _convert(value, properties[name]["type"]) if name in properties else value
         for name, value in values.items()
         if value is not None or name in required  # an optional argument that is null counts as left out
     }
-    if wrong := _wrong(values, required, properties):
-        raise BadArguments(f"{call.name}: {wrong} {usage(schema)}")
+    if problem := _problem(values, required, properties):
+        raise BadArguments(f"{call.name}: {problem} {usage(schema)}")
     return values
 
 
@@ -81,7 +81,7 @@ def _not_an_object(call: ToolCall, what: str, schema: Schema) -> str:
     return f"The arguments of {call.name} {what}. {usage(schema)} You wrote: {clip(call.arguments, _QUOTED)}"
 
 
-def _as_meant(value: Any, kind: str) -> Any:
+def _convert(value: Any, kind: str) -> Any:
     """Convert a number or boolean that is written as text, and an integer that is written as a float."""
     if kind in ("integer", "number", "boolean") and isinstance(value, str):
         with suppress(ValueError):
@@ -102,7 +102,7 @@ def usage(schema: Schema) -> str:
     return f"It takes {schema['name']}({', '.join(parts)})."
 
 
-def _wrong(values: dict[str, Any], required: Collection[str], properties: dict[str, Schema]) -> str:
+def _problem(values: dict[str, Any], required: Collection[str], properties: dict[str, Schema]) -> str:
     """Return what is wrong with the arguments; empty if they fit."""
     for name in values:
         if name not in properties:

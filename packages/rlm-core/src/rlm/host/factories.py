@@ -13,7 +13,7 @@ from rlm.config.child_env import child_environment
 from rlm.config.environment import state_folder
 from rlm.config.readers import SandboxMode, Streaming
 from rlm.config.settings import Config
-from rlm.core.context import Both, Compact, LastTurns
+from rlm.core.context import Combined, Compact, LastTurns
 from rlm.core.ports import Context, Model, Sink
 from rlm.errors import ConfigError, CredentialsError, KernelError
 from rlm.host.answers import AnswerSchema, response_format
@@ -221,4 +221,4 @@ def context_for(config: Config, window: Callable[[], int | None]) -> Context:
     compact = Compact(config.summarize_at_tokens, window=window)
     if config.max_turns_in_context is None:
         return compact
-    return Both(LastTurns(config.max_turns_in_context), compact)
+    return Combined(LastTurns(config.max_turns_in_context), compact)
