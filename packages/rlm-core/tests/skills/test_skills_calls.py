@@ -15,7 +15,7 @@ from rlm.core.events import SkillsCalled
 from rlm.sessions.encoder import RecordEncoder
 from rlm.sessions.metrics import SessionMetrics, SubtreeMetrics
 from rlm.sessions.records import Journalled
-from rlm.skills import CallLog, called
+from rlm.skills import CallLog, count_calls
 
 
 @pytest_asyncio.fixture
@@ -30,37 +30,37 @@ def write(log: CallLog, text: str | bytes) -> None:
 
 
 async def test_each_read_gives_the_new_calls(log: CallLog) -> None:
-    assert Counter() == log.news()
+    assert Counter() == log.take_counts()
     write(log, "say\nsay()\nsay()\n")
-    assert Counter({"say()": 2, "say": 1}) == log.news()
-    assert Counter() == log.news()
+    assert Counter({"say()": 2, "say": 1}) == log.take_counts()
+    assert Counter() == log.take_counts()
     write(log, "say\n")
-    assert Counter({"say": 1}) == log.news()
+    assert Counter({"say": 1}) == log.take_counts()
 
 
 async def test_a_line_that_is_half_written_waits_for_its_end(log: CallLog) -> None:
     write(log, "say\nsa")
-    assert Counter({"say": 1}) == log.news()
+    assert Counter({"say": 1}) == log.take_counts()
     write(log, "y()\n")
-    assert Counter({"say()": 1}) == log.news()
+    assert Counter({"say()": 1}) == log.take_counts()
 
 
 def test_only_known_names_are_counted_from_python_and_from_the_shell_apart() -> None:
     lines = Counter({"say()": 3, "say": 2, "web": 1, "evil": 9, "../say": 1, "say()()": 1, "": 4})
-    assert SkillsCalled({"say": 3}, {"say": 2, "web": 1}) == called(lines, {"web", "say"})
-    assert called(Counter({"evil": 1}), {"say"}) is None
+    assert SkillsCalled({"say": 3}, {"say": 2, "web": 1}) == count_calls(lines, {"web", "say"})
+    assert count_calls(Counter({"evil": 1}), {"say"}) is None
 
 
 async def test_a_million_calls_are_counted_and_take_no_disk(log: CallLog) -> None:
     await asyncio.to_thread(write, log, "say()\n" * 1_000_000)
     assert 0 == log.path.stat().st_size
-    assert Counter({"say()": 1_000_000}) == log.news()
+    assert Counter({"say()": 1_000_000}) == log.take_counts()
 
 
 async def test_invalid_names_are_ignored(log: CallLog) -> None:
     junk = b"\xff\x00" * 2_000_000 + b"say\n" + b"".join(b"%d\n" % number for number in range(100_000))
     await asyncio.to_thread(write, log, junk)
-    news = log.news()
+    news = log.take_counts()
     assert 0 < len(news) <= 1_000
     assert [] == [name for name in news if not name.isdecimal()], (
         "neither the invalid data nor the end of its line counts"
@@ -70,7 +70,7 @@ async def test_invalid_names_are_ignored(log: CallLog) -> None:
 @pytest.mark.parametrize("trick", ["removed", "link", "fifo", "file"])
 async def test_a_file_that_a_kernel_puts_in_its_place_is_not_read(log: CallLog, tmp_path: Path, trick: str) -> None:
     write(log, "say\n" * 3)
-    assert 3 == log.news()["say"]
+    assert 3 == log.take_counts()["say"]
     log.path.unlink()
     if trick == "link":
         (tmp_path / "other").write_text("say\n" * 10)
@@ -79,7 +79,7 @@ async def test_a_file_that_a_kernel_puts_in_its_place_is_not_read(log: CallLog, 
         os.mkfifo(log.path)
     if trick == "file":
         log.path.write_text("say\n" * 10)
-    assert Counter() == log.news()
+    assert Counter() == log.take_counts()
 
 
 async def test_a_link_that_was_put_in_its_place_before_is_not_followed(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from rlm.skills import Place, find_skills
+from rlm.skills import SkillSearch, find_skills
 from rlm.skills.notes import notes_for, one_line
 from rlm.skills.prompt_context import PROJECT_LIMIT, PromptContext, project_text
 
@@ -65,7 +65,7 @@ def test_skills_on_the_python_path_are_reported_without_import_and_ours_count_fi
         (package / f"{name}.py").write_text(
             'raise SystemExit("imported")\n\n\nasync def run(text: str) -> str:\n    """Say it."""\n    return text\n'
         )
-    context = PromptContext(Place([str(tmp_path)]))
+    context = PromptContext(SkillSearch([str(tmp_path)]))
     assert {"say", "vowels"} <= context.names
     assert "vowels" not in PromptContext().names
     lines = context.skills_text(tmp_path, BOTH).splitlines()
@@ -173,7 +173,7 @@ def test_a_successful_import_is_not_tried_again_unless_requested(tmp_path: Path)
     def written_anew(*, afresh: bool = False) -> bool:
         """Find the skills. Return whether their import results were written again, as after each trial import."""
         before = known.stat().st_ino if known.exists() else None
-        assert find_skills(Place(state=tmp_path), afresh=afresh).installed
+        assert find_skills(SkillSearch(state=tmp_path), afresh=afresh).installed
         return known.stat().st_ino != before
 
     assert [written_anew(), written_anew(), written_anew(afresh=True)] == [True, False, True]

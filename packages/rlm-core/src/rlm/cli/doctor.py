@@ -34,7 +34,7 @@ from rlm.providers.endpoint import Endpoint
 from rlm.providers.errors import HTTPError, TransportError, judge
 from rlm.sandbox import Sandbox
 from rlm.sessions.signing_key import open_key
-from rlm.skills import Place, find_skills, notes_for, one_line
+from rlm.skills import SkillSearch, find_skills, notes_for, one_line
 from rlm.text.terminal import plain
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def _sessions(config: Config) -> Iterator[CheckResult]:
 
 def _skills(config: Config) -> Iterator[CheckResult]:
     """The same skills as `rlm skills` lists."""
-    found, notes = find_skills(Place.of(config), afresh=True), notes_for(Path.cwd())
+    found, notes = find_skills(SkillSearch.of(config), afresh=True), notes_for(Path.cwd())
     broken = [skill for skill in found.installed if skill.broken]
     yield CheckResult("skills", f"{len(found.installed)} installed, {len(broken)} broken")
     for skill in broken:

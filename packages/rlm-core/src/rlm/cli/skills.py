@@ -13,7 +13,7 @@ from rlm.errors import ConfigError
 from rlm.skill import InstalledSkill, ScaffoldError, scaffold
 from rlm.skill.check import main as check
 from rlm.skill.scaffolding import source_of_ours
-from rlm.skills import Place, find_skills, notes_for, one_line
+from rlm.skills import SkillSearch, find_skills, notes_for, one_line
 
 _TESTS = "uv run pytest"
 _TESTS_WITHOUT_OURS = "uv venv && uv pip install CHECKOUT_OF_RLM/packages/rlm-skill -e . pytest && .venv/bin/pytest"
@@ -37,7 +37,7 @@ def run(line: CommandLine) -> int:
 
 
 def _list(config: Config) -> int:
-    skills, notes = find_skills(Place.of(config), afresh=True), notes_for(Path.cwd())
+    skills, notes = find_skills(SkillSearch.of(config), afresh=True), notes_for(Path.cwd())
     if not skills.installed and not notes:
         say("No skills are installed. `rlm skills new NAME` creates one.")
     for skill in skills.installed:

@@ -36,7 +36,7 @@ from rlm.providers.limiter import Gate
 from rlm.sessions import Session
 from rlm.sessions.metrics import no_result
 from rlm.sessions.records import Record, wire
-from rlm.skills import Place, PromptContext, Skills, find_skills
+from rlm.skills import PromptContext, Skills, SkillSearch, find_skills
 from rlm.text.bounded import Quota
 
 _FILES = 16_384  # open at once
@@ -143,7 +143,7 @@ class Host:
 
     async def prompt_context(self, config: Config) -> PromptContext:
         """Return the skills and context files that the prompts of runs with these settings name."""
-        place = Place.of(config)
+        place = SkillSearch.of(config)
         skills = await self._find_skills(place) if {"ipython", "bash"} & set(config.tools) else None
         return PromptContext(place, context_files=not config.no_context_files, skills=skills)
 
@@ -363,7 +363,7 @@ class Host:
             warmup=CacheWarmup(enabled=not config.no_cache_wait),
         )
 
-    async def _find_skills(self, place: Place) -> Skills:
+    async def _find_skills(self, place: SkillSearch) -> Skills:
         """Find skills in a thread, because it takes time, and once for all runs of a minute. Some skills are broken.
 
         A lock serialises the searches, also because CPython 3.11 fails to parse modules in several threads

@@ -35,7 +35,7 @@ from rlm.host.user import UserChannel
 from rlm.kernel import JupyterKernel
 from rlm.process import files
 from rlm.sessions import Changes, Session
-from rlm.skills import CALLS, CallLog, called
+from rlm.skills import CALLS, CallLog, count_calls
 
 if TYPE_CHECKING:
     from rlm.host.isolation import Worktree
@@ -355,8 +355,8 @@ class AgentRunner:
 
     def _count_calls(self) -> None:
         """Record the calls of skills. It happens after each tool call, so that a killed run has them too."""
-        if self._calls is not None and (news := self._calls.news()):
-            counts = called(news, self._context.prompt_context.names)
+        if self._calls is not None and (news := self._calls.take_counts()):
+            counts = count_calls(news, self._context.prompt_context.names)
             if counts is not None:
                 self.session.record(counts)
 

@@ -1,7 +1,7 @@
 """Skills, on the host's side: find them, list them in the prompt, and count their calls."""
 
-from rlm.skills.call_counts import CALLS, CallLog, called
-from rlm.skills.discovery import Place, Skills, find_skills
+from rlm.skills.call_counts import CALLS, CallLog, count_calls
+from rlm.skills.discovery import Skills, SkillSearch, find_skills
 from rlm.skills.notes import Note, notes_for, one_line
 from rlm.skills.prompt_context import PromptContext
 
@@ -9,10 +9,10 @@ __all__ = [
     "CALLS",
     "CallLog",
     "Note",
-    "Place",
     "PromptContext",
+    "SkillSearch",
     "Skills",
-    "called",
+    "count_calls",
     "find_skills",
     "notes_for",
     "one_line",

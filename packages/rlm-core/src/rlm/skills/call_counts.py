@@ -46,7 +46,7 @@ class CallLog:
         self._loop.remove_reader(self._handle)
         os.close(self._handle)
 
-    def news(self) -> Counter[str]:
+    def take_counts(self) -> Counter[str]:
         """Return the lines since the last call."""
         drain(self._handle, self._take, _REST)
         news, self._news = self._news, Counter()
@@ -66,7 +66,7 @@ class CallLog:
                 self._news[name] += count
 
 
-def called(news: Counter[str], known: Iterable[str]) -> SkillsCalled | None:
+def count_calls(news: Counter[str], known: Iterable[str]) -> SkillsCalled | None:
     """Count the lines that name known skills; None if there are none."""
     names = sorted(known)
     python = {name: count for name in names if (count := news[f"{name}()"])}

@@ -39,7 +39,7 @@ class Skills:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SkillSearch:
     """Where skills are searched for, and how they are tested."""
 
     python_path: Sequence[str] = ()
@@ -47,7 +47,7 @@ class Place:
     state: Path | None = None
 
     @classmethod
-    def of(cls, config: Config) -> Place:
+    def of(cls, config: Config) -> SkillSearch:
         """Create it for the kernels of a run with these settings.
 
         With a sandbox, PYTHONPATH is not used: its cells could put links there that the host would read.
@@ -57,11 +57,11 @@ class Place:
         return cls([folder for folder in named.split(os.pathsep) if folder], environment, state_folder())
 
 
-def find_skills(place: Place, *, afresh: bool = False) -> Skills:
+def find_skills(search: SkillSearch, *, afresh: bool = False) -> Skills:
     """Find the skills. Of equal names ours counts, as in kernels, where PYTHONPATH comes last. `afresh`: test all."""
     ours = installed_skills()
-    wrong = _failing([skill for skill in ours if not skill.broken], place, afresh=afresh)
-    others = {skill.name: skill for skill in installed_skills(place.python_path)}
+    wrong = _failing([skill for skill in ours if not skill.broken], search, afresh=afresh)
+    others = {skill.name: skill for skill in installed_skills(search.python_path)}
     found = others | {skill.name: replace(skill, broken=skill.broken or wrong.get(skill.name)) for skill in ours}
     return Skills(
         tuple(skill for _, skill in sorted(found.items())),
@@ -69,9 +69,9 @@ def find_skills(place: Place, *, afresh: bool = False) -> Skills:
     )
 
 
-def _failing(skills: Sequence[InstalledSkill], place: Place, *, afresh: bool) -> dict[str, str]:
+def _failing(skills: Sequence[InstalledSkill], search: SkillSearch, *, afresh: bool) -> dict[str, str]:
     """Return the reason for each skill that cannot be imported."""
-    path = place.state and place.state / _REMEMBERED
+    path = search.state and search.state / _REMEMBERED
     ours = [Path(folder) for folder in sys.path if folder.startswith(sys.prefix)]
     packages = [sys.version, *map(_state, ours)]  # the folders that we import from: an installer changes them
     seen = {skill.name: [packages, _files(skill.package)] for skill in skills}
@@ -80,7 +80,7 @@ def _failing(skills: Sequence[InstalledSkill], place: Place, *, afresh: bool) ->
     if not new:
         return {}
     try:
-        wrong = try_imports(new, SECONDS, place.environment)
+        wrong = try_imports(new, SECONDS, search.environment)
     except OSError:  # no process can be started: the skills stay untested, and the run has a worse problem
         return {}
     if path is not None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from rlm.skills.discovery import Place, Skills, find_skills
+from rlm.skills.discovery import Skills, SkillSearch, find_skills
 from rlm.skills.notes import Read, notes_for, one_line, project_folders, reading_beneath
 from rlm.text.clip import clip
 from rlm.text.encodings import decode
@@ -33,24 +33,26 @@ _NOTES = "Instructions; read the file before a task that it covers:"
 class PromptContext:
     """The prompt context of a run, read once: all agents get the same text, and a thousand cost no more than one."""
 
-    def __init__(self, place: Place | None = None, *, context_files: bool = True, skills: Skills | None = None) -> None:
+    def __init__(
+        self, search: SkillSearch | None = None, *, context_files: bool = True, skills: Skills | None = None
+    ) -> None:
         """`context_files`: use the files of the project and of the home. `skills`: the skills, if already known."""
-        self._place = place or Place()
+        self._search = search or SkillSearch()
         self._skills = skills
         self._notes = cache(lambda cwd: notes_for(cwd, context_files=context_files))
         self._project_text = cache(project_text)
         self._context_files = context_files
 
-    def look(self) -> Skills:
+    def skills(self) -> Skills:
         """Return the skills. The first call may take as long as their imports."""
         if self._skills is None:
-            self._skills = find_skills(self._place)
+            self._skills = find_skills(self._search)
         return self._skills
 
     @property
     def names(self) -> frozenset[str]:
         """The names of the installed skills."""
-        return frozenset(skill.name for skill in self.look().installed)
+        return frozenset(skill.name for skill in self.skills().installed)
 
     def project_text(self, cwd: Path) -> str:
         """Return the text of the AGENTS.md files."""
@@ -58,7 +60,7 @@ class PromptContext:
 
     def files(self, cwd: Path) -> list[Path]:
         """Return the paths that the prompt names: the files of skills, the folders of notes, and each AGENTS.md."""
-        skills = [skill.skill_file for skill in self.look().installed if skill.skill_file and not skill.broken]
+        skills = [skill.skill_file for skill in self.skills().installed if skill.skill_file and not skill.broken]
         notes = [note.path.parent for note in self._notes(cwd) if note.offered]
         return [*skills, *notes, *(project_files(cwd) if self._context_files else ())]
 
@@ -69,7 +71,7 @@ class PromptContext:
         title = _FUNCTIONS if "ipython" in tools else _COMMANDS
         skills = [
             _line(skill.name, one_line(skill.description), None if skill.unread else skill.skill_file)
-            for skill in self.look().installed
+            for skill in self.skills().installed
             if not skill.broken
         ]
         notes = [_line(note.name, note.description, note.path) for note in self._notes(cwd) if note.offered]

@@ -41,11 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("directories", nargs="+", metavar="DIR", help="the folder of one skill")
     options = parser.parse_args(arguments)
     folders = [Path(directory).absolute() for directory in options.directories]
-    report = _lines if options.lines else _words
+    report = _report_line if options.lines else _report_findings
     return max([report(folder, check_skill(folder)) for folder in folders])
 
 
-def _words(folder: Path, findings: tuple[Finding, ...]) -> int:
+def _report_findings(folder: Path, findings: tuple[Finding, ...]) -> int:
     for finding in findings:
         print(finding)
     fix = [finding for finding in findings if finding.level is not Level.ADVICE]
@@ -54,7 +54,7 @@ def _words(folder: Path, findings: tuple[Finding, ...]) -> int:
     return 1 if fix else 0
 
 
-def _lines(folder: Path, findings: tuple[Finding, ...]) -> int:
+def _report_line(folder: Path, findings: tuple[Finding, ...]) -> int:
     refusing = [finding for finding in findings if finding.level is Level.BROKEN]
     for finding in findings:
         if finding not in refusing:

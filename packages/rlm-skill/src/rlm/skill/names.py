@@ -57,9 +57,9 @@ def wrong_with_name(name: str) -> str | None:
     Returns:
         A clause for a message, such as "is a Python keyword".
     """
-    shapely = len(name) <= _LONGEST and _SHAPE.fullmatch(name) is not None
+    well_formed = len(name) <= _LONGEST and _SHAPE.fullmatch(name) is not None
     wrongs = {
-        "does not follow the rule [a-z][a-z0-9]* (at most 64 characters)": not shapely,
+        "does not follow the rule [a-z][a-z0-9]* (at most 64 characters)": not well_formed,
         "is a Python keyword": keyword.iskeyword(name) or keyword.issoftkeyword(name),
         "is a module of Python's standard library": name in sys.stdlib_module_names,
         "is a Python builtin": hasattr(builtins, name),

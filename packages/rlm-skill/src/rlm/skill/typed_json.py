@@ -50,17 +50,14 @@ def read_json(annotation: Any, text: str) -> Any:
         ValueError: If the text is no JSON, or not of that type; the message has one line.
     """
     try:
-        return _type_adapter(annotation).validate_json(text)
+        adapter = TypeAdapter(annotation)
+    except PydanticUserError:
+        adapter = TypeAdapter(Any)
+    try:
+        return adapter.validate_json(text)
     except ValidationError as error:
         problems = [
             (f"at {'.'.join(map(str, problem['loc']))}: " if problem["loc"] else "") + problem["msg"]
             for problem in error.errors(include_url=False)
         ]
         raise ValueError("; ".join(problems)) from None
-
-
-def _type_adapter(annotation: Any) -> TypeAdapter[Any]:
-    try:
-        return TypeAdapter(annotation)
-    except PydanticUserError:
-        return TypeAdapter(Any)
