@@ -17,7 +17,7 @@ from rlm.core.messages import User
 from rlm.errors import ConfigError
 from rlm.sessions import Changes, Session, journal
 from rlm.sessions.lines import line_of, read_line
-from rlm.sessions.ownership import doubt
+from rlm.sessions.ownership import why_foreign
 from rlm.sessions.signing_key import SigningKey, open_key
 from rlm.sessions.store import list_sessions
 from rlm_testkit.journals import KEY, cell, ending, opening, record_all, reply, turn
@@ -203,7 +203,7 @@ def test_a_forged_session_is_not_resumed(tmp_path: Path, forge: Forge) -> None:
     folder, other = finished(tmp_path), finished(tmp_path, task="another")
     Session.resume(folder, key=KEY).finish()  # the unchanged session belongs to the user
     folder = forge(folder, other) or folder
-    assert doubt(folder, KEY)
+    assert why_foreign(folder, KEY)
     if not any(path.is_symlink() or path.is_fifo() for path in folder.rglob("*")):
         refused(folder)
         refused(folder, fork=True)
@@ -236,7 +236,7 @@ def test_a_trusted_session_belongs_to_the_user_with_all_its_sub_agents(tmp_path:
     before = content(folder)
     with Session.resume(folder, fork=fork, trust=True, key=KEY) as session:
         record_all(session, Said(User("more")), *ending("more"))
-    assert doubt(session.folder, KEY) == ""
+    assert why_foreign(session.folder, KEY) == ""
     if fork:
         assert content(folder) == before
     Session.resume(session.folder, key=KEY).finish()
@@ -269,14 +269,14 @@ def test_a_session_that_was_killed_at_any_moment_belongs_to_the_user(tmp_path: P
             for _ in range(rounds.randint(0, 20_000)):
                 pass
             process.kill()
-        assert doubt(Path(started.decode().strip()), KEY) == ""
+        assert why_foreign(Path(started.decode().strip()), KEY) == ""
 
 
 def test_each_state_between_two_writes_belongs_to_the_user(tmp_path: Path) -> None:
     states: list[str] = []
 
     def look(_: object) -> None:
-        states.append(doubt(next((tmp_path / ".rlm" / "sessions").glob("[0-9a-f]*")), KEY))
+        states.append(why_foreign(next((tmp_path / ".rlm" / "sessions").glob("[0-9a-f]*")), KEY))
 
     session = Session.create(Path(".rlm"), model="m", cwd=tmp_path, prompt="p", key=KEY, watch=look)
     with session:

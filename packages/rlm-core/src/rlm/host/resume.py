@@ -16,7 +16,7 @@ from rlm.host.spec import AgentSpec, ResumeOptions, context_file
 from rlm.process.files import resolve
 from rlm.sessions.find import find, sessions_home
 from rlm.sessions.meta import Meta
-from rlm.sessions.ownership import doubt, not_yours
+from rlm.sessions.ownership import foreign_message, why_foreign
 from rlm.sessions.signing_key import key_or_none
 from rlm.sessions.store import meta_of
 from rlm.text.clip import one_line
@@ -47,9 +47,9 @@ def resumed_spec(
     home = sessions_home(read, present)
     project = present if "home" in read.explicit else home.parent
     folder = find(home, wanted, key)
-    why, meta = doubt(folder, key), meta_of(folder)
+    why, meta = why_foreign(folder, key), meta_of(folder)
     if why and not trust:
-        raise ConfigError(not_yours(folder.name, why))
+        raise ConfigError(foreign_message(folder.name, why))
     recorded = {"model": meta.model} | meta.settings
     if why:  # MCP servers are programs, and would run outside of any sandbox
         recorded.pop("mcp", None)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from rlm.sessions.encoder import Clock, steady
+from rlm.sessions.encoder import Clock, steady_clock
 from rlm.sessions.meta import Meta, preview
 from rlm.sessions.records import Record
 from rlm.sessions.signature import Signer
@@ -21,13 +21,13 @@ Watch = Callable[[Record], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Common:
+class SharedSettings:
     """The settings that all sessions of a tree share."""
 
     redactor: Redactor = field(default_factory=Redactor)
     watch: Watch | None = None
     version: str = ""
-    clock: Clock = field(default_factory=steady)
+    clock: Clock = field(default_factory=steady_clock)
     timer: Clock = time.monotonic
     key: SigningKey | None = None
     runtime: str = ""

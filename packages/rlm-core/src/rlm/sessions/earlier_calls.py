@@ -48,8 +48,8 @@ class EarlierCalls:
         self._cells: list[str] = []  # of the newest turn
         self._ended_with = ""  # the last cell of the previous run, until this run has a turn
         self._unanswered: list[tuple[str, str]] = []  # of the newest turn: the id of the call, and our name of the cell
-        self._last: set[str] = set()  # cells at the end of a run
-        self._well: set[str] = set()  # cells with a successful result
+        self._last_cells: set[str] = set()  # cells at the end of a run
+        self._succeeded: set[str] = set()  # cells with a successful result
         self._incomplete: set[str] = set()  # cells with a sub-agent that did not finish
 
     def add(self, agent: str, records: Iterable[Journalled]) -> None:
@@ -57,13 +57,13 @@ class EarlierCalls:
         for record in records:
             match record:
                 case MessageRecord(role="assistant", aside=False):
-                    self._turn(agent, record)
+                    self._add_turn(agent, record)
                 case MessageRecord(role="tool"):
-                    self._answered(record)
+                    self._add_result(record)
                 case AgentStartRecord() | ModelCallRecord() | ReplayedRecord() if record.call:
-                    self._called(agent, record)
+                    self._add_call(agent, record)
                 case AgentEndRecord():
-                    self._ended(agent, record)
+                    self._add_end(agent, record)
                 case ResumeRecord():
                     self._end_run()
         self._end_run()
@@ -86,27 +86,25 @@ class EarlierCalls:
     def left_open(self, digest: str) -> Sequence[int]:
         """Return the positions of equal calls for an agent that continues."""
         calls = self._calls.get(digest, {})
-        return sorted(position for position, call in calls.items() if self._is_open(call.cell))
+        last = ((position, call.cell) for position, call in calls.items() if call.cell in self._last_cells)
+        return sorted(place for place, cell in last if cell not in self._succeeded or cell in self._incomplete)
 
-    def _is_open(self, cell: str) -> bool:
-        return cell in self._last and (cell not in self._well or cell in self._incomplete)
-
-    def _turn(self, agent: str, record: MessageRecord) -> None:
+    def _add_turn(self, agent: str, record: MessageRecord) -> None:
         ids = [call["id"] for call in record.message.get("tool_calls") or ()]
         self._unanswered = [(id, f"{agent} {record.id}.{number}") for number, id in enumerate(ids)]
         self._ended_with = ""
         self._cells = [cell for _, cell in self._unanswered]
 
-    def _answered(self, record: MessageRecord) -> None:
+    def _add_result(self, record: MessageRecord) -> None:
         """Record a result. Calls run in order, and ids may repeat."""
         for place, (id, cell) in enumerate(self._unanswered):
             if id == record.message["tool_call_id"]:
                 del self._unanswered[place]
                 if record.ok:
-                    self._well.add(cell)
+                    self._succeeded.add(cell)
                 return
 
-    def _called(self, agent: str, record: AgentStartRecord | ModelCallRecord | ReplayedRecord) -> None:
+    def _add_call(self, agent: str, record: AgentStartRecord | ModelCallRecord | ReplayedRecord) -> None:
         calls = self._calls.setdefault(record.call, {})
         known = record.position in calls
         call = calls.setdefault(record.position, EarlierCall())
@@ -127,7 +125,7 @@ class EarlierCalls:
             case ModelCallRecord():
                 call.replies = [record]
 
-    def _ended(self, agent: str, record: AgentEndRecord) -> None:
+    def _add_end(self, agent: str, record: AgentEndRecord) -> None:
         path = f"{agent}/{record.folder}"
         call = self._by_folder.pop(path, None)
         if call is None:
@@ -139,7 +137,7 @@ class EarlierCalls:
             self._incomplete.add(call.cell)
 
     def _end_run(self) -> None:
-        self._last |= set(self._cells)
+        self._last_cells |= set(self._cells)
         self._ended_with = self._unanswered[0][1] if self._unanswered else self._cells[-1] if self._cells else ""
         self._cells, self._unanswered = [], []
 

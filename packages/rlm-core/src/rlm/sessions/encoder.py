@@ -13,12 +13,10 @@ from rlm.core.events import Event
 from rlm.core.messages import (
     CHAT,
     Kind,
-    Message,
     ToolCall,
     ToolResult,
     User,
     items_of,
-    joined_to,
 )
 from rlm.sessions import records
 from rlm.sessions.records import Content, JoinedText, Journalled, Record, TokenCounts
@@ -29,7 +27,7 @@ Clock = Callable[[], float]
 _PASSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # on Linux it also runs while the machine sleeps
 
 
-def steady() -> Clock:
+def steady_clock() -> Clock:
     """Return a clock of seconds since 1970 that ignores later changes of the system's clock.
 
     It starts at the system's time. So the times in a session never jump.
@@ -100,7 +98,7 @@ class RecordEncoder:
     def _(self, said: events.Said) -> Record:
         message = said.message
         kind = _kind(message) if isinstance(message, User) else ""
-        own, joined = _joined(message)
+        own, joined = _joined(message) if isinstance(message, User) else (None, ())
         return records.MessageRecord(
             *self._next(), message.wire(), kind=kind, content=own, joined=joined, anew=said.anew
         )
@@ -298,7 +296,7 @@ def _kind(user: User) -> str:
     return "" if user.kind is Kind.TASK else str(user.kind)
 
 
-def _joined(message: Message) -> tuple[Content | None, tuple[JoinedText, ...]]:
+def _joined(message: User | ToolResult) -> tuple[Content | None, tuple[JoinedText, ...]]:
     """Return the content of a message and the messages joined to it; None and () if nothing was joined."""
-    joined = tuple(JoinedText(user.content, _kind(user)) for user in joined_to(message))
-    return (message.content if joined and isinstance(message, User | ToolResult) else None), joined
+    joined = tuple(JoinedText(user.content, _kind(user)) for user in message.joined)
+    return (message.content if joined else None), joined

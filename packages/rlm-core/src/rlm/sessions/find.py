@@ -87,14 +87,14 @@ def find_agent(home: Path, wanted: str | None = None, key: SigningKey | None = N
     ids = session_names(sessions)
     if _PREFIX.fullmatch(wanted) and (named := [id for id in ids if id.startswith(wanted)]):
         return FoundAgent(sessions / _only(named, wanted, "sessions"))
-    if found := _in_newest(sessions, _places(sessions, ids, wanted), key):
+    if found := _in_newest(sessions, _matching_agents(sessions, ids, wanted), key):
         id, agents = found
         return FoundAgent(sessions / id, _only(agents, wanted, f"agents of session {id}"))
     what = "session" if _PREFIX.fullmatch(wanted) else "agent"
     raise SessionError(f"There is no {what} {wanted} in {sessions}. `rlm ls` lists them.")
 
 
-def _places(sessions: Path, ids: Iterable[str], wanted: str) -> dict[str, list[str]]:
+def _matching_agents(sessions: Path, ids: Iterable[str], wanted: str) -> dict[str, list[str]]:
     """Return the matching agents, by session."""
     id, _, rest = wanted.partition("/")
     places: dict[str, list[str]] = {}
@@ -132,10 +132,10 @@ def named_agents(agents: Iterable[str], wanted: str) -> list[str]:
     whole = parts[0] == ROOT
     if not all(parts):
         return []
-    return [agent for agent in agents if _is_meant(agent.split("/"), parts[1:] if whole else parts, whole=whole)]
+    return [agent for agent in agents if _matches(agent.split("/"), parts[1:] if whole else parts, whole=whole)]
 
 
-def _is_meant(names: Sequence[str], parts: Sequence[str], *, whole: bool) -> bool:
+def _matches(names: Sequence[str], parts: Sequence[str], *, whole: bool) -> bool:
     names = names[1:]
     if len(names) < len(parts) or (whole and len(names) != len(parts)):
         return False

@@ -48,7 +48,7 @@ class Reader:
     """The records of a journal, one at a time. Memory holds only one line, whatever the size of the journal.
 
     A line is whole if it ends with a newline: a killed writer leaves a partial line. `valid`, `torn` and `damaged` are
-    as in `Reading`, for the part that has been read. `place` is the byte where the newest record begins.
+    as in `Reading`, for the part that has been read. `offset` is the byte where the newest record begins.
     """
 
     def __init__(self, open: Callable[[], BinaryIO], most: float = inf) -> None:
@@ -58,7 +58,7 @@ class Reader:
         self._begin()
 
     def _begin(self) -> None:
-        self.valid = self.torn = self.place = 0
+        self.valid = self.torn = self.offset = 0
         self._number = 0
         self._damaged: list[int] = []
         self._bad: list[int] = []
@@ -90,7 +90,7 @@ class Reader:
 
     def _take(self, line: bytes) -> Journalled | None:
         self._number += 1
-        self.place = self.valid + self.torn
+        self.offset = self.valid + self.torn
         self.torn += len(line)
         record = None
         try:

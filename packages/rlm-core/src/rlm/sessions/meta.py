@@ -160,7 +160,7 @@ def _checked(folder: Path | str, taken: Callable[[], bytes], signer: Signer | No
         raise SessionError(f"{folder} has no {NAME} that can be read.") from None
     if not meta.session_id:
         raise SessionError(f"The {NAME} of {folder} does not describe a session.")
-    return meta, signer is not None and signer.made_meta(data)
+    return meta, signer is not None and signer.verify_meta(data)
 
 
 def write(folder: int, wire: Wire, signer: Signer | None = None) -> None:

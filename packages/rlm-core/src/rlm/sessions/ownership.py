@@ -14,7 +14,7 @@ from rlm.sessions.signing_key import SigningKey
 from rlm.sessions.store import child_names
 
 
-def not_yours(id: str, why: str) -> str:
+def foreign_message(id: str, why: str) -> str:
     """Return a message that a session is not resumed, and what the user can do."""
     return (
         f"You did not create session {id} on this machine: {why}. It can be read (`rlm show {id}`); "
@@ -22,43 +22,43 @@ def not_yours(id: str, why: str) -> str:
     )
 
 
-def doubt(folder: Path, key: SigningKey | None, name: str | None = None) -> str:
+def why_foreign(folder: Path, key: SigningKey | None, name: str | None = None) -> str:
     """Return why a session, or a sub-agent in it, may not be this user's own; empty if all of it is.
 
     `name` is the name under which the folder was signed, if it differs. It reads all journals whole.
     """
     if key is None:
         return "you have not signed a session on this machine yet"
-    return _doubt(folder, Signer(key, name or folder.name))
+    return _why_foreign(folder, Signer(key, name or folder.name))
 
 
-def _doubt(folder: Path, signer: Signer) -> str:
-    complaint = _doubt_agent(folder, signer)
-    below = (_doubt(folder / name, signer.child(name)) for name in child_names(folder))
+def _why_foreign(folder: Path, signer: Signer) -> str:
+    complaint = _why_agent_foreign(folder, signer)
+    below = (_why_foreign(folder / name, signer.child(name)) for name in child_names(folder))
     return complaint or next(filter(None, below), "")
 
 
-def _doubt_agent(folder: Path, signer: Signer) -> str:
+def _why_agent_foreign(folder: Path, signer: Signer) -> str:
     """Check meta.json first: a running session writes it before its first record, and its journal only grows."""
     begun = journal.size(folder) > 0
     try:
         meta, signed = metas.read_signed(folder, signer)
     except SessionError:
-        root = "/" not in signer.place
-        return f"{signer.place} has no {metas.NAME}" if begun or root else ""  # if not, it was killed before it began
+        root = "/" not in signer.path
+        return f"{signer.path} has no {metas.NAME}" if begun or root else ""  # if not, it was killed before it began
     if not signed:
-        return f"the {metas.NAME} of {signer.place} is not signed by you"
+        return f"the {metas.NAME} of {signer.path} is not signed by you"
     try:
         lines = journal.whole_lines(folder)
     except SessionError:
-        return f"the journal of {signer.place} cannot be read"
-    return "" if _goes_with(meta, lines, signer) else f"the journal of {signer.place} is not the one that was signed"
+        return f"the journal of {signer.path} cannot be read"
+    return "" if _matches(meta, lines, signer) else f"the journal of {signer.path} is not the one that was signed"
 
 
-def _goes_with(meta: Meta, lines: bytes, signer: Signer) -> bool:
+def _matches(meta: Meta, lines: bytes, signer: Signer) -> bool:
     """Whether the last record is of the run in meta.json, or the journal is unchanged since meta.json was signed."""
     if len(lines) < meta.journal_bytes:
         return False
-    if signer.made_journal(meta.run, lines):
+    if signer.verify_journal(meta.run, lines):
         return True
     return len(lines) == meta.journal_bytes and hashlib.sha256(lines).hexdigest() == meta.journal_sha256

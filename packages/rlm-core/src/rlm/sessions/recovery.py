@@ -156,9 +156,9 @@ def fork(folder: Path, sessions: int) -> str:
     """
     name, handle = new_folder(sessions, "", 6)
     try:
-        kept = dict(_metas(folder))
+        kept = dict(_meta_files(folder))
         with files.opened_folder(folder) as source:
-            copy_tree(source, handle, _Passing({path.relative_to(folder) for path in kept}))
+            copy_tree(source, handle, _CopyFilter({path.relative_to(folder) for path in kept}))
         for path, data in kept.items():
             inner = files.open_folder(path.relative_to(folder), dir_fd=handle)
             try:
@@ -173,18 +173,18 @@ def fork(folder: Path, sessions: int) -> str:
     return name
 
 
-def _metas(folder: Path) -> Iterator[tuple[Path, bytes]]:
+def _meta_files(folder: Path) -> Iterator[tuple[Path, bytes]]:
     """Yield each agent's folder and its meta.json, empty if missing."""
     try:
         yield folder, files.read(folder / metas.NAME, limit=metas.LARGEST)
     except OSError:
         yield folder, b""
     for name in child_names(folder):
-        yield from _metas(folder / name)
+        yield from _meta_files(folder / name)
 
 
 @dataclass(frozen=True, slots=True)
-class _Passing:
+class _CopyFilter:
     """Selects the files to copy: no meta.json (copied separately), temporary files, or sub-agents that just began."""
 
     agents: Collection[Path]

@@ -22,13 +22,13 @@ from rlm.errors import ConfigError, SessionError
 from rlm.process import files
 from rlm.sessions import meta as metas
 from rlm.sessions import store
-from rlm.sessions.common import Changes, Common, Watch
-from rlm.sessions.encoder import Clock, RecordEncoder, steady
+from rlm.sessions.common import Changes, SharedSettings, Watch
+from rlm.sessions.encoder import Clock, RecordEncoder, steady_clock
 from rlm.sessions.folder import cannot_be_made, enter, new_folder, open_sessions
 from rlm.sessions.journal import Journal
 from rlm.sessions.meta import Meta, preview
 from rlm.sessions.metrics import SessionMetrics, SubtreeMetrics, run_end
-from rlm.sessions.ownership import doubt, not_yours
+from rlm.sessions.ownership import foreign_message, why_foreign
 from rlm.sessions.records import (
     Journalled,
     ModelCallRecord,
@@ -53,7 +53,9 @@ class Session:
     `record` journals an event. All records are on disk before a request is sent, and at `finish`.
     """
 
-    def __init__(self, folder: Path, handle: int, meta: Meta, common: Common, *, parent: Session | None = None) -> None:
+    def __init__(
+        self, folder: Path, handle: int, meta: Meta, shared: SharedSettings, *, parent: Session | None = None
+    ) -> None:
         """Take over `handle`, a descriptor of `folder`. Only `create`, `child` and `resume` call this."""
         self.folder = folder
         self.agent_path: str = f"{parent.agent_path}/{folder.name}" if parent else "root"
@@ -62,13 +64,13 @@ class Session:
         self.notes: tuple[str, ...] = ()
         """Notes for the user about how this session was resumed; whole sentences."""
         self._handle = handle
-        self._common = common
+        self._shared = shared
         self._parent = parent
         self._meta = meta
-        self._signer: Signer | None = common.signer(folder.name, parent._signer if parent else None)
+        self._signer: Signer | None = shared.signer(folder.name, parent._signer if parent else None)
         self._metrics = SessionMetrics()
         self._below = SubtreeMetrics()
-        self._encoder = RecordEncoder(common.clock, common.timer)
+        self._encoder = RecordEncoder(shared.clock, shared.timer)
         self._journal: Journal | None = None
         self._before: Stopped | None = None
         """The end of the previous run. If this run adds no message, this end is recorded again."""
@@ -99,17 +101,19 @@ class Session:
         """
         cwd = cwd.absolute()
         home = Path(os.path.normpath(cwd / home))
-        common = Common(redactor or Redactor(), watch, version, clock or steady(), timer, key, str(runtime or ""))
+        shared = SharedSettings(
+            redactor or Redactor(), watch, version, clock or steady_clock(), timer, key, str(runtime or "")
+        )
         sessions = open_sessions(home, cwd)
         try:
             name, handle = new_folder(sessions, "", 6)
             meta = Meta(name, model=model, cwd=str(cwd), settings=dict(settings or {}))
-            meta = common.begun(meta, prompt)
-            session = cls(files.resolve(home) / "sessions" / name, handle, meta, common)
-            session._begin(sessions)
+            meta = shared.begun(meta, prompt)
+            session = cls(files.resolve(home) / "sessions" / name, handle, meta, shared)
+            session._create_files(sessions)
         finally:
             os.close(sessions)
-        session._introduce()
+        session._announce()
         return session
 
     @classmethod
@@ -137,11 +141,13 @@ class Session:
         """
         from rlm.sessions.recovery import fork as copy
 
-        common = Common(redactor or Redactor(), watch, version, clock or steady(), key=key, runtime=str(runtime or ""))
+        shared = SharedSettings(
+            redactor or Redactor(), watch, version, clock or steady_clock(), key=key, runtime=str(runtime or "")
+        )
         sessions = open_sessions(folder.parent.parent.absolute(), Path.cwd(), make=False)
         try:
             name = copy(folder, sessions) if fork else folder.name
-            session = cls(files.resolve(folder.parent) / name, enter(sessions, name), Meta(), common)
+            session = cls(files.resolve(folder.parent) / name, enter(sessions, name), Meta(), shared)
             try:
                 session._reopen(folder.name, changes or Changes(), trust=trust)
             except BaseException:
@@ -166,36 +172,36 @@ class Session:
             raise SessionError(
                 f"Session {old.session_id} is running in process {old.pid}. Stop it first, or fork it."
             ) from None
-        if not trust and (why := doubt(self.folder, self._common.key, origin)):
-            raise ConfigError(not_yours(origin, why))
+        if not trust and (why := why_foreign(self.folder, self._shared.key, origin)):
+            raise ConfigError(foreign_message(origin, why))
         recovered = recover(self.folder, self._journal, self.agent_path, self._signer)
         if trust or origin != self.folder.name:
             adopt(self.folder, self.folder.name, self._signer)
-        self._encoder = RecordEncoder(self._common.clock, self._common.timer, recovered.records)
+        self._encoder = RecordEncoder(self._shared.clock, self._shared.timer, recovered.records)
         self._metrics, self._below = recovered.metrics, recovered.below
         before = self._metrics.end
         self.notes = (*changes.notes, *recovered.notes)
         self._begin_run(changes.applied(old), origin)
-        self._go_on(recovered)
+        self._close_open_calls(recovered)
         self._before = before
 
     def _begin_run(self, meta: Meta, origin: str) -> None:
         """Write meta.json first, because it signs the journal as it is. Then write the first record of the new run."""
         assert self._journal is not None, "it has just been opened"
         meta = replace(
-            meta, session_id=self.folder.name, parent=None, parent_call="", depth=0, version=self._common.version
+            meta, session_id=self.folder.name, parent=None, parent_call="", depth=0, version=self._shared.version
         )
         self._meta = meta.begin_run()
         self._sign(self._journal)
         self._write_meta()
-        self._introduce()
-        self._take(self._encoder.resumed(self._meta.pid, origin if origin != self.folder.name else ""))
+        self._announce()
+        self._write(self._encoder.resumed(self._meta.pid, origin if origin != self.folder.name else ""))
 
     def _sign(self, journal: Journal) -> None:
         if self._signer is not None:
             journal.sign(self._signer, self._meta.run)
 
-    def _go_on(self, recovered: RecoveredSession) -> None:
+    def _close_open_calls(self, recovered: RecoveredSession) -> None:
         """Close open calls and sub-agents, as events."""
         conversation = Conversation(self.record, recovered.state)
         conversation.settle()
@@ -218,11 +224,11 @@ class Session:
             model=model or self._meta.model,
             cwd=str(cwd or self._meta.cwd),
         )
-        child = Session(self.folder / name, handle, self._common.begun(meta, prompt), self._common, parent=self)
-        child._begin(self._handle)
+        child = Session(self.folder / name, handle, self._shared.begun(meta, prompt), self._shared, parent=self)
+        child._create_files(self._handle)
         return child
 
-    def _begin(self, above: int) -> None:
+    def _create_files(self, above: int) -> None:
         """Create the files. If that fails, remove the folder from `above`, its parent folder."""
         try:
             os.mkdir("outputs", 0o700, dir_fd=self._handle)
@@ -252,7 +258,7 @@ class Session:
     def name_after(self, task: str) -> None:
         """Set the first task, which lists show, unless the session was created with one."""
         if not self._meta.prompt_preview:
-            self._meta = replace(self._meta, prompt_preview=preview(self._common.redactor.text(task)))
+            self._meta = replace(self._meta, prompt_preview=preview(self._shared.redactor.text(task)))
 
     @property
     def id(self) -> str:
@@ -303,13 +309,13 @@ class Session:
             self._before = None
         record = self._encoder.encode(event)
         if record is not None:
-            self._take(record)
+            self._write(record)
         if isinstance(event, RequestStarted) and self._journal is not None:
             self._journal.sync()
 
-    def _take(self, record: Record) -> None:
+    def _write(self, record: Record) -> None:
         """Journal a record, unless it is only for the observer, and pass it on to the observer."""
-        record = record.redacted(self._common.redactor)
+        record = record.redacted(self._shared.redactor)
         if isinstance(record, Journalled):
             assert self._journal is not None, "the session is finished"
             self._metrics.add(record)  # first: if the disk fails, meta.json may still record the end
@@ -319,18 +325,18 @@ class Session:
             if spends or isinstance(record, ResumeRecord):
                 self._write_meta()
         # not the last record of the root: `result` replaces it, with the numbers of the whole tree and the exit code
-        if self._common.watch is not None and (self._parent or not isinstance(record, ResultRecord)):
-            self._common.watch(replace(record, agent=self.agent_path))
+        if self._shared.watch is not None and (self._parent or not isinstance(record, ResultRecord)):
+            self._shared.watch(replace(record, agent=self.agent_path))
 
     def _write_meta(self) -> None:
         if (journal := self._journal) is not None:
             synced, digest = journal.synced_size, journal.synced_digest
             self._meta = replace(self._meta, journal_bytes=synced, journal_sha256=digest)
-        metas.write(self._handle, self._common.redactor.value(self.meta.wire()), self._signer)
+        metas.write(self._handle, self._shared.redactor.value(self.meta.wire()), self._signer)
 
-    def _introduce(self) -> None:
+    def _announce(self) -> None:
         """Pass the first record of `--json` to the observer."""
-        if self._common.watch is not None:
+        if self._shared.watch is not None:
             meta = self._meta
             record = SessionRecord(
                 self._encoder.now(),
@@ -343,7 +349,7 @@ class Session:
                 self._metrics.turns,
                 agent=self.agent_path,
             )
-            self._common.watch(record)
+            self._shared.watch(record)
 
     def result(self) -> RunEndRecord:
         """Return the last line of `--json`, without the exit code."""
@@ -362,11 +368,11 @@ class Session:
         if self._journal is None:
             return
         try:
-            self._settle(self._journal, stop, error)
+            self._write_end(self._journal, stop, error)
         finally:
             self._close()
 
-    def _settle(self, journal: Journal, stop: Stop, error: str) -> None:
+    def _write_end(self, journal: Journal, stop: Stop, error: str) -> None:
         metrics = self._metrics
         try:
             if metrics.status == metas.RUNNING:
@@ -374,7 +380,7 @@ class Session:
                 self.record(self._before if self._before and stop is Stop.CANCELLED else end)
             journal.sync()  # before meta.json, which has the synced size
         finally:
-            redact_files(self._common.redactor, self.outputs)  # kernels and commands wrote there without redaction
+            redact_files(self._shared.redactor, self.outputs)  # kernels and commands wrote there without redaction
             if self._parent:
                 self._parent._below.take(self._tree())
             self._write_meta()

@@ -37,36 +37,36 @@ class Hash(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Signs the files in one agent's folder. `place` is the path of the folder below `sessions`."""
+    """Signs the files in one agent's folder. `path` is that of the folder below `sessions`."""
 
     key: SigningKey
-    place: str
+    path: str
 
     def child(self, name: str) -> Signer:
-        return Signer(self.key, f"{self.place}/{name}")
+        return Signer(self.key, f"{self.path}/{name}")
 
     def sign_meta(self, data: bytes) -> bytes:
         """Return meta.json with its signature."""
-        return _with(data[:-1], self._meta(data[:-1]))
+        return _append_mac(data[:-1], self._meta_mac(data[:-1]))
 
-    def made_meta(self, data: bytes) -> bool:
+    def verify_meta(self, data: bytes) -> bool:
         """Whether this is a meta.json that we signed."""
-        body, mac = _split(data)
-        return mac == self._meta(body)
+        body, mac = _split_mac(data)
+        return mac == self._meta_mac(body)
 
-    def _meta(self, body: bytes) -> str:
-        return self.key.mac(b"meta", self.place.encode(), body)
+    def _meta_mac(self, body: bytes) -> str:
+        return self.key.mac(b"meta", self.path.encode(), body)
 
-    def record(self, run: str, digest: bytes) -> str:
+    def record_mac(self, run: str, digest: bytes) -> str:
         """Return the signature of a record; `digest` is that of the journal up to the signature."""
-        return self.key.mac(b"journal", self.place.encode(), run.encode(), digest)
+        return self.key.mac(b"journal", self.path.encode(), run.encode(), digest)
 
-    def made_journal(self, run: str, lines: bytes) -> bool:
+    def verify_journal(self, run: str, lines: bytes) -> bool:
         """Whether we signed the last of these whole lines, and so all lines before it, in this run."""
-        body, mac = _split(lines[-_LENGTH - 1 : -1])
+        body, mac = _split_mac(lines[-_LENGTH - 1 : -1])
         if not mac or body:
             return False
-        return mac == self.record(run, hashlib.sha256(memoryview(lines)[: -_LENGTH - 1]).digest())
+        return mac == self.record_mac(run, hashlib.sha256(memoryview(lines)[: -_LENGTH - 1]).digest())
 
 
 class RecordSigner:
@@ -87,16 +87,16 @@ class RecordSigner:
         """Return a line with its signature. Lines must be signed once, in the order in which they are written."""
         body = line.removesuffix(b"}\n")
         self._hash.update(body)
-        signed = _with(body, self._signer.record(self._run, self._hash.digest())) + b"\n"
+        signed = _append_mac(body, self._signer.record_mac(self._run, self._hash.digest())) + b"\n"
         self._hash.update(signed[len(body) :])
         return signed
 
 
-def _with(body: bytes, mac: str) -> bytes:
+def _append_mac(body: bytes, mac: str) -> bytes:
     return body + f', "{FIELD}": "{mac}"}}'.encode()
 
 
-def _split(data: bytes) -> tuple[bytes, str]:
+def _split_mac(data: bytes) -> tuple[bytes, str]:
     """Return an object without its signature and its closing brace, and the signature; empty if it has none."""
     found = _END.search(data, max(0, len(data) - _LENGTH))
     return (data[: found.start()], found[1].decode()) if found else (data, "")

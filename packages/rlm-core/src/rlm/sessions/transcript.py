@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -144,21 +144,21 @@ class _OpenTurn:
 
     def closed(self) -> Iterator[Item]:
         """Yield the turn with everything that is known now, and then the items after it."""
-        pairs = zip(self._calls, self._children, strict=True)
-        yield replace(self._turn, calls=tuple(_with_children(call, children) for call, children in pairs))
+        calls = (
+            replace(
+                call, children=tuple(each.folder for each in started), queued=tuple(each.queued for each in started)
+            )
+            for call, started in zip(self._calls, self._children, strict=True)
+        )
+        yield replace(self._turn, calls=tuple(calls))
         yield from self.behind
-
-
-def _with_children(call: TranscriptCall, children: Sequence[AgentStartRecord]) -> TranscriptCall:
-    names, queued = (each.folder for each in children), (each.queued for each in children)
-    return replace(call, children=tuple(names), queued=tuple(queued))
 
 
 def build(records: Iterable[Journalled]) -> Iterator[Item]:
     """Yield the items of a journal, in order, each when it is complete. Calls contain their sub-agents."""
     turns, turn = 0, None
     for record in records:
-        if _is_form(record):
+        if _only_changes_form(record):
             continue
         if isinstance(record, MessageRecord) and record.is_turn:  # calls of an aside are never answered
             if turn is not None:
@@ -166,14 +166,14 @@ def build(records: Iterable[Journalled]) -> Iterator[Item]:
             turns += 1
             turn = _OpenTurn(_turn(record, turns))
         elif turn is not None:
-            _go_on(turn, record)
+            _add_to_turn(turn, record)
         elif (item := _item(record)) is not None:
             yield item
     if turn is not None:
         yield from turn.closed()
 
 
-def _is_form(record: Journalled) -> bool:
+def _only_changes_form(record: Journalled) -> bool:
     """Whether a record only changes the form of later requests: a message is shown where it first appeared."""
     match record:
         case MessageRecord():
@@ -184,7 +184,7 @@ def _is_form(record: Journalled) -> bool:
             return isinstance(record, AdaptRecord)
 
 
-def _go_on(turn: _OpenTurn, record: Journalled) -> None:
+def _add_to_turn(turn: _OpenTurn, record: Journalled) -> None:
     if isinstance(record, AgentStartRecord):
         turn.start_child(record)
     elif isinstance(record, MessageRecord) and record.role == "tool":

@@ -87,7 +87,7 @@ class _Writer:
                 case AdaptRecord():
                     yield from self._drop(record.gone, record.messages)
                 case MessageRecord():
-                    yield from self._message(record, records.place)
+                    yield from self._message(record, records.offset)
         yield from self._end()
 
     def _drop(self, ids: Iterable[int], forms: dict[int, Wire]) -> Iterator[str]:
