@@ -33,19 +33,13 @@ _WORDS = """
     """
 
 
-def is_placeholder(key: str) -> bool:
-    """Whether `key` is a usual text for "no key needed": words (`sk-no-key-required`), or `xxxxxxxx`."""
-    words = [word for word in re.split(r"[^a-z0-9]+", key.lower()) if word]
-    known = _WORDS.split()
-    return (
-        key.lower() in _LISTED.split()
-        or len(set(key)) < 2
-        or all(word in known or set(word) == {"x"} for word in words)
-    )
-
-
 def is_secret(key: str) -> bool:
-    return len(key) >= SHORTEST and not is_placeholder(key)
+    """Whether `key` is long enough, and no usual text for "no key needed": words (`sk-no-key-required`), `xxxxxxxx`."""
+    if len(key) < SHORTEST or key.lower() in _LISTED.split() or len(set(key)) < 2:
+        return False
+    known = _WORDS.split()
+    words = [word for word in re.split(r"[^a-z0-9]+", key.lower()) if word]
+    return not all(word in known or set(word) == {"x"} for word in words)
 
 
 _PLAIN = re.compile("[A-Za-z0-9_-]+")
