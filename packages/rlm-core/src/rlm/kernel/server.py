@@ -1,7 +1,8 @@
 """Start kernels with one zygote process for a whole run. The zygote's side is `rlm.inside.zygote`.
 
-The methods follow jupyter_client's `KernelProvisionerBase` (launch, poll, send_signal, kill, cleanup), so that a kernel
-on another machine can have the same interface. The base class is not used, since its import takes 0.35 s.
+`KernelServer.launch`, and `KernelProcess` with `ended`, `interrupt` and `kill`, offer what jupyter_client's
+`KernelProvisionerBase` does, so that a kernel on another machine can have the same interface. The base class is not
+used, since its import takes 0.35 s.
 """
 
 from __future__ import annotations

@@ -169,8 +169,8 @@ class Quota:
 class BoundedOutput:
     """Collects text. If it exceeds `limit` characters, the whole goes to a file, and head and tail stay here.
 
-    None means that the user has set no limit: it is `UNLIMITED`.
-    The file is `folder/name`, or a name beside it if that is taken. The folder is created on demand.
+    A `limit` of None, which means that the user has set none, is `UNLIMITED`. The file is `folder/name`, or a name
+    beside it if that is taken. The folder is created on demand.
     """
 
     def __init__(self, limit: int | None, folder: Path, name: str, quota: Quota | None = None) -> None:
@@ -183,7 +183,8 @@ class BoundedOutput:
         self._head = ""
         self._tail = _Tail(self._limit // 2)
         self._file: TextIO | None = None
-        self._path: Path | None = None
+        self.path: Path | None = None
+        """The file with the whole text, if it did not fit."""
         self._trouble = ""
         self.length = 0
         """The number of characters that were written."""
@@ -204,18 +205,13 @@ class BoundedOutput:
 
     def clear(self) -> None:
         """Discard everything that was written."""
-        path, self._path = self._path, None
+        path, self.path = self.path, None
         self._guard(self._close)
         if path is not None:
             self._guard(path.unlink)
             self._give_back()
         self._whole, self._head, self._tail = StringIO(), "", _Tail(self._limit // 2)
         self.length, self._last, self._trouble = 0, "", ""
-
-    @property
-    def path(self) -> Path | None:
-        """The file with the whole text, if it did not fit."""
-        return self._path
 
     @property
     def at_line_start(self) -> bool:
@@ -247,10 +243,10 @@ class BoundedOutput:
         tail = self._tail.text()
         if self._trouble:
             tail = f"[the full output could not be saved: {self._trouble}]\n{tail}"
-        return join(self._head, self.length - self._limit, tail, str(self._path or ""))
+        return join(self._head, self.length - self._limit, tail, str(self.path or ""))
 
     def _open(self) -> None:
-        self._path, handle = create(self._folder, self._name)
+        self.path, handle = create(self._folder, self._name)
         self._file = os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="")
 
     def _keep(self, text: str) -> None:
@@ -281,7 +277,7 @@ class BoundedOutput:
             act()
         except OSError as error:
             self._trouble = error.strerror or str(error)
-            path, self._path = self._path, None
+            path, self.path = self.path, None
             with contextlib.suppress(OSError):
                 self._close()
             if path is not None:
