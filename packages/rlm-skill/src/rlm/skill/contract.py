@@ -15,9 +15,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from .finding import Finding, Level, read_text
+from .finding import Finding, Level
 from .frontmatter import FrontMatterError, read_front_matter
 from .names import PREFIX, RULE, printable, suggest_name, wrong_with_name
+from .plain import read_text
 from .project import check_project, package_folder
 from .scaffolding import PLACEHOLDER, template_folder
 from .source import check_code

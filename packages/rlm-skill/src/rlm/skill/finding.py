@@ -5,9 +5,6 @@ from enum import StrEnum
 from pathlib import Path
 
 from .names import printable
-from .plain import read_plain
-
-LARGEST = 4_000_000  # bytes: a larger file is no source file, and an installer should not read it
 
 
 class Level(StrEnum):
@@ -43,22 +40,3 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.level}: {printable(self.wrong)}; write {printable(self.write)}"
-
-
-def read_text(path: Path) -> str:
-    """Read a text file as UTF-8, with or without a byte-order mark.
-
-    Raises:
-        OSError: If it cannot be read, is no plain file, or larger than any source file.
-        UnicodeDecodeError: If it is not UTF-8.
-    """
-    return read_bytes(path).decode("utf-8-sig")
-
-
-def read_bytes(path: Path) -> bytes:
-    """Read a source file.
-
-    Raises:
-        OSError: If it cannot be read, is no plain file, or larger than any source file.
-    """
-    return read_plain(path, LARGEST)

@@ -12,11 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from .finding import LARGEST, Level, read_text
+from .finding import Level
 from .frontmatter import FrontMatter, FrontMatterError, read_front_matter
 from .importing import try_imports
 from .names import wrong_with_name
-from .plain import read_plain
+from .plain import read_plain, read_text
 from .project import TARGET
 from .source import check_code
 
@@ -118,7 +118,7 @@ def _installed_skill(name: str, folder: Path, path: Sequence[str] | None) -> Ins
 
 def _read(path: Path) -> str:
     try:
-        return read_plain(path, LARGEST).decode(errors="replace")
+        return read_plain(path).decode(errors="replace")
     except OSError:
         return ""
 

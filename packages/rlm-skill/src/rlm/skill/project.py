@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .finding import Finding, Level, read_text
+from .finding import Finding, Level
 from .names import PREFIX, normalised
+from .plain import read_text
 
 TARGET = "rlm.skill:cli"
 _OWN = {"rlm", "rlm-core", "rlm-skill"}

@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from .docstring import read_docstring
-from .finding import Finding, Level, read_bytes
+from .finding import Finding, Level
+from .plain import read_plain
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -41,7 +42,7 @@ def _parse(path: Path) -> tuple[ast.Module, list[Finding]]:
     nothing = ast.Module(body=[], type_ignores=[])
     try:
         with warnings.catch_warnings(action="ignore"):  # a warning about an invalid escape does not concern this check
-            return ast.parse(read_bytes(path)), []  # Python detects the file's declared encoding
+            return ast.parse(read_plain(path)), []  # Python detects the file's declared encoding
     except SyntaxError as error:
         wrong = f"this is not valid Python: {error.msg}"
         return nothing, [Finding(Level.BROKEN, path, wrong, "valid Python", line=error.lineno)]
