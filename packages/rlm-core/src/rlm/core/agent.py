@@ -130,6 +130,7 @@ class Agent(Conversation):
         return AgentResult(self.state.answer, stop, self.state.spent, self._words, self._concluded)
 
     async def _work(self) -> Stop:
+        """Run turns until the run ends. At a limit, ask for the answer, and keep what the model has answered."""
         self._finish = ""
         try:
             begun = self.state.spent.turns
@@ -230,6 +231,7 @@ class Agent(Conversation):
             self.emit(Answered(answer))
 
     def _correct(self, problem: str) -> Stop | None:
+        """Tell the model what is wrong with its answer, or return why the run ends if it was told too often."""
         if self._corrections == _CORRECTIONS:
             self._words = problem
             return Stop.SCHEMA
@@ -299,6 +301,7 @@ class Agent(Conversation):
                     self.report(NO_PICTURES)
 
     async def _send(self, tool_choice: ToolChoice, *, aside: bool) -> Reply:
+        """Send one request. Emit its parameters if they have changed, and its reply in the form that is sent back."""
         tools = self._tools.schemas
         choice = {"tool_choice": tool_choice} if tools and tool_choice != "auto" else {}
         requested = ParametersChanged(self._model.name, tools, self._model.params | choice, self._model.api)
@@ -330,6 +333,7 @@ class Agent(Conversation):
         return None
 
     async def _call(self, call: ToolCall, cut_off: bool) -> Outcome:
+        """Run one call until the deadline of the run. `cut_off`: the provider cut the message at its length limit."""
         self.emit(CallStarted(call))
         time_limit = asyncio.timeout_at(self._deadline())
         try:

@@ -33,10 +33,12 @@ class Conversation:
         self._sink = sink
 
     def emit(self, event: Event) -> None:
+        """Fold an event into the state, then pass it to the sink."""
         self.state = self.state.after(event)
         self._sink(event)
 
     def append(self, message: System | User) -> None:
+        """Append a message. It may be joined to the message before it; see the class."""
         self.emit(Said(message))
         *_, before, last = (None, *self.state.history.entries)
         if before is None or not isinstance(message, User):
@@ -67,11 +69,11 @@ class Conversation:
         if any(isinstance(one, User) and isinstance(two, User) for one, two in pairwise(messages)):
             self.adapt([Adaptation.JOINED_USERS])
 
-    def forget(self, wish: Forget) -> None:
+    def forget(self, request: Forget) -> None:
         """Replace the oldest turns by a summary, but never the newest turn, which requests it."""
-        turns = self.state.history.live_turns()[:-1][: wish.turns]
+        turns = self.state.history.live_turns()[:-1][: request.turns]
         if turns:
-            summary = Summary(turns[0], turns[-1], wish.summary)
+            summary = Summary(turns[0], turns[-1], request.summary)
             self.drop(self.state.history.in_turns(turns), "summarize", summary)
 
     def tasks(self) -> list[tuple[int, str]]:

@@ -100,7 +100,7 @@ class History(Struct, frozen=True):
 
     @property
     def summary_count(self) -> int:
-        """The number of summaries by compaction in the context."""
+        """The number of summaries in the context that compactions left."""
         return sum(user.kind is Kind.SUMMARY for entry in self.entries for user in users_of(entry.message))
 
     def asides(self) -> tuple[int, ...]:

@@ -337,19 +337,10 @@ class Session:
     def _announce(self) -> None:
         """Pass the first record of `--json` to the observer."""
         if self._shared.watch is not None:
-            meta = self._meta
-            record = SessionRecord(
-                self._encoder.now(),
-                self.id,
-                str(self.folder),
-                meta.model,
-                meta.cwd,
-                meta.version,
-                self.notes,
-                self._metrics.turns,
-                agent=self.agent_path,
-            )
-            self._shared.watch(record)
+            meta, where = self._meta, str(self.folder)
+            now, turns = self._encoder.now(), self._metrics.turns
+            record = SessionRecord(now, self.id, where, meta.model, meta.cwd, meta.version, self.notes, turns)
+            self._shared.watch(replace(record, agent=self.agent_path))
 
     def result(self) -> RunEndRecord:
         """Return the last line of `--json`, without the exit code."""

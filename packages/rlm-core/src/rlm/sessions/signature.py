@@ -2,8 +2,8 @@
 
 meta.json and each record are JSON objects whose last field, `mac`, is a keyed digest:
 
-* in meta.json: of everything before it; * in a record: of all bytes of the journal before it, so the last record
-authenticates the whole journal. No prefix, no
+* in meta.json, of everything before it;
+* in a record, of all bytes of the journal before it. So the last record authenticates the whole journal. No prefix, no
   line of another session and no other order has the same digest. What a killed process leaves is signed as well.
 
 Both include the position of the folder in its session, so that a sub-agent's folder is valid in no other place. A
