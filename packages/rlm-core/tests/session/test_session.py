@@ -32,7 +32,7 @@ from rlm.core.events import (
 from rlm.core.messages import Reply, User, assistant
 from rlm.errors import ModelError, SessionError
 from rlm.sessions import Session, journal
-from rlm.sessions.meta import process_start, settled
+from rlm.sessions.meta import process_start, with_true_status
 from rlm.sessions.meta import read as read_meta
 from rlm.sessions.records import Journalled, Record, ResultRecord, wire
 from rlm.text.redact import Redactor
@@ -416,14 +416,14 @@ def test_a_session_whose_process_was_killed_is_lost_and_one_that_runs_is_refused
     other, folder = start(tmp_path)
     with other:
         meta = read_meta(folder)
-        assert settled(meta, folder).status == "running"
+        assert with_true_status(meta, folder).status == "running"
         with pytest.raises(SessionError, match=f"is running in process {other.pid}. Stop it first, or fork it."):
             Session.resume(folder, key=KEY)
         other.kill()
         other.wait()
-    assert settled(meta, folder).status == "lost"
+    assert with_true_status(meta, folder).status == "lost"
     with Session.resume(folder, key=KEY) as session:
-        assert settled(read_meta(folder), folder).status == "running"
+        assert with_true_status(read_meta(folder), folder).status == "running"
         assert [message.wire()["role"] for message in session.start.history.messages] == ["system", "user"]
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # modules for a session are imported with the first session, 
 
     from rlm.acp.session import AcpSession, Client
     from rlm.host.host import Host
-    from rlm.sessions.store import Listed
+    from rlm.sessions.store import ListedSession
 
 PROTOCOL = 1
 _PAGE = 50
@@ -323,7 +323,7 @@ def _folder(cwd: str) -> Path:
     return read_folder("cwd", cwd)
 
 
-def _listed(session: Listed) -> Wire:
+def _listed(session: ListedSession) -> Wire:
     meta = session.meta
     updated = datetime.fromtimestamp(meta.updated_time, UTC).isoformat(timespec="seconds")
     return {"sessionId": session.name, "cwd": meta.cwd, "title": meta.prompt_preview, "updatedAt": updated}

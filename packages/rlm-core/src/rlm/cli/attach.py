@@ -20,7 +20,7 @@ from rlm.kernel.bridge import connection_file
 from rlm.sessions.find import sessions_home
 from rlm.sessions.meta import RUNNING
 from rlm.sessions.signing_key import key_or_none
-from rlm.sessions.store import Listed
+from rlm.sessions.store import ListedSession
 
 CONSOLE = "jupyter-console"
 
@@ -55,7 +55,7 @@ def _serve(path: Path) -> int:
     return exit_codes.DONE
 
 
-def check(session: Listed, *, trusted: bool) -> None:
+def check(session: ListedSession, *, trusted: bool) -> None:
     """
     Raises:
         SessionError: the session is not running.

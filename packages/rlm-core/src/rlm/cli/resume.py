@@ -21,7 +21,7 @@ from rlm.host.checkpoint import VARIABLES
 from rlm.host.resume import resumed_spec
 from rlm.host.resumed_settings import GivenSettings
 from rlm.host.spec import AgentSpec, ResumeOptions
-from rlm.sessions.journal import found, read
+from rlm.sessions.journal import read, records_of
 from rlm.sessions.records import AgentEndRecord
 from rlm.sessions.resume import cells
 from rlm.sessions.store import meta_of, read_tree
@@ -100,5 +100,5 @@ def _effects(earlier: ResumeOptions, spec: AgentSpec) -> Iterator[str]:
 def _pickles(earlier: ResumeOptions) -> int:
     if earlier.rerun_agents:
         return 0
-    ends = (end for agent in read_tree(earlier.folder).walk() for end in found(agent.folder, AgentEndRecord))
+    ends = (end for agent in read_tree(earlier.folder).walk() for end in records_of(agent.folder, AgentEndRecord))
     return sum(end.value == "pickle" for end in ends)

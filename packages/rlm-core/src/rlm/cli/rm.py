@@ -19,7 +19,7 @@ from rlm.present.show import listed_line
 from rlm.sessions.find import find, sessions_home
 from rlm.sessions.removal import check_ended, remove_session
 from rlm.sessions.signing_key import key_or_none
-from rlm.sessions.store import Listed, listed_session
+from rlm.sessions.store import ListedSession, listed_session
 
 _SHORTEST = re.compile(r"[0-9a-fA-F]{4,12}")
 
@@ -47,7 +47,7 @@ def _checked(wanted: str) -> str:
     return wanted
 
 
-def remove(sessions: Iterable[Listed | Path], line: CommandLine) -> None:
+def remove(sessions: Iterable[ListedSession | Path], line: CommandLine) -> None:
     """Remove sessions; at a terminal, ask the user first.
 
     Raises:

@@ -8,10 +8,10 @@ from rlm.errors import SessionError
 from rlm.sessions.find import find
 from rlm.sessions.meta import RUNNING
 from rlm.sessions.signing_key import SigningKey
-from rlm.sessions.store import Listed, list_sessions, listed_session
+from rlm.sessions.store import ListedSession, list_sessions, listed_session
 
 
-def find_running(command: str, home: Path, wanted: str | None, key: SigningKey | None) -> Listed:
+def find_running(command: str, home: Path, wanted: str | None, key: SigningKey | None) -> ListedSession:
     """Return the session with this id, even if it has ended; without an id, the only running session.
 
     Raises:

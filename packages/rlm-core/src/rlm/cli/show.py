@@ -17,7 +17,7 @@ from rlm.present.export import part
 from rlm.present.follow import Follower
 from rlm.present.show import show_tree
 from rlm.sessions.find import find_agent, sessions_home
-from rlm.sessions.meta import RUNNING, settled
+from rlm.sessions.meta import RUNNING, with_true_status
 from rlm.sessions.signing_key import key_or_none
 from rlm.sessions.store import listed_session, meta_of, read_tree
 
@@ -59,6 +59,6 @@ def _follow(folder: Path, config: Config, *, whole: bool) -> int:
         running = True
         while follower.show_new() or running:
             output.flush()
-            running = settled(meta_of(folder), folder).status == RUNNING
+            running = with_true_status(meta_of(folder), folder).status == RUNNING
             time.sleep(PAUSE)
     return exit_codes.DONE

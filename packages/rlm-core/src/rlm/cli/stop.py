@@ -17,7 +17,7 @@ from rlm.errors import SessionError
 from rlm.sessions.find import sessions_home
 from rlm.sessions.meta import RUNNING, process_start
 from rlm.sessions.signing_key import SigningKey, key_or_none
-from rlm.sessions.store import Listed, list_sessions, listed_session
+from rlm.sessions.store import ListedSession, list_sessions, listed_session
 
 GRACE = 10.0
 """Seconds that a run has to close in order before a second signal skips its grace periods."""
@@ -44,7 +44,7 @@ def run(line: CommandLine) -> int:
     raise SessionError(f"Session {id} did not end. To kill its process: kill -9 {session.meta.pid}")
 
 
-def _check(session: Listed, every: list[Listed]) -> None:
+def _check(session: ListedSession, every: list[ListedSession]) -> None:
     """Check that the process belongs to the session, and runs no other session.
 
     Raises:
@@ -62,11 +62,11 @@ def _check(session: Listed, every: list[Listed]) -> None:
         )
 
 
-def _process(session: Listed) -> tuple[int, str]:
+def _process(session: ListedSession) -> tuple[int, str]:
     return session.meta.pid, session.meta.pid_start
 
 
-def _ask_to_end(session: Listed) -> None:
+def _ask_to_end(session: ListedSession) -> None:
     try:
         os.kill(session.meta.pid, signal.SIGTERM)
     except ProcessLookupError:
@@ -75,7 +75,7 @@ def _ask_to_end(session: Listed) -> None:
         raise SessionError(f"Session {session.folder.name} runs as another user. Only that user can stop it.") from None
 
 
-def _has_ended(session: Listed, key: SigningKey | None) -> bool:
+def _has_ended(session: ListedSession, key: SigningKey | None) -> bool:
     until = time.monotonic() + GRACE
     while time.monotonic() < until:
         now = listed_session(session.folder, key)

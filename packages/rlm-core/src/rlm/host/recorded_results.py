@@ -139,7 +139,7 @@ class RecordedResults:
             SessionError, OSError, ValueError: it cannot be given.
         """
         where = self._folder(agent)
-        *_, last = [None, *journal.found(where, ResultRecord)]
+        *_, last = [None, *journal.records_of(where, ResultRecord)]
         if last is None or last.stop_reason != Stop.DONE:
             raise SessionError(f"{agent} has no answer")
         answer, patch = last.answer, _patch(where / PATCH, end.patch)

@@ -28,7 +28,7 @@ def failed_agents(tree: SessionTree) -> frozenset[str]:
 def _failed(tree: SessionTree) -> bool:
     if tree.meta.status not in ("done", "running") or tree.meta.metrics.get("failed_calls", 0) > 0:
         return True
-    results = (record for record in journal.found(tree.folder, MessageRecord) if record.role == "tool")
+    results = (record for record in journal.records_of(tree.folder, MessageRecord) if record.role == "tool")
     return any(_result_failed(record) for record in results)
 
 

@@ -18,7 +18,7 @@ from rlm.present.humanize import ago, cost, count, many, seconds, tokens
 from rlm.present.outcomes import outcome_of
 from rlm.sessions.meta import RUNNING, Meta
 from rlm.sessions.records import Record, ResultRecord, UserCellRecord
-from rlm.sessions.store import Listed, SessionTree
+from rlm.sessions.store import ListedSession, SessionTree
 from rlm.sessions.transcript import Item, TextItem, TranscriptCall, Turn, build, user_call
 from rlm.text.styled import Canvas, Span, Style, clip, columns, highlighted
 from rlm.text.terminal import plain
@@ -34,12 +34,12 @@ LANGUAGES = {"ipython": "python", "bash": "bash"}
 # ---- rlm ls
 
 
-def listed_wire(listed: Listed) -> Wire:
+def listed_wire(listed: ListedSession) -> Wire:
     """A session as `rlm ls --json` prints it: its meta.json with a checked status, its folder and its owner."""
     return listed.meta.wire() | {"folder": str(listed.folder), "foreign": listed.foreign}
 
 
-def listed_line(listed: Listed, now: float | None = None) -> str:
+def listed_line(listed: ListedSession, now: float | None = None) -> str:
     """A session as one line, for a message."""
     table = _table([listed], time.time() if now is None else now)
     return "  ".join(table[title][0] for title in ("id", "age", "status", "task"))
@@ -55,7 +55,7 @@ _SAME = (*_FIRST_TO_GO, "status")
 """Columns that are removed first, if they have the same value in every row."""
 
 
-def show_list(sessions: Sequence[Listed], canvas: Canvas, now: float | None = None) -> None:
+def show_list(sessions: Sequence[ListedSession], canvas: Canvas, now: float | None = None) -> None:
     """Print a table in the given order, newest first. Short columns are shown whole; the task gets the rest."""
     table = _table(sessions, time.time() if now is None else now)
     priced = any(listed.meta.tree_usage.cost is not None for listed in sessions)  # if no cost is known, no column
@@ -73,7 +73,7 @@ def show_list(sessions: Sequence[Listed], canvas: Canvas, now: float | None = No
         canvas.put_line([Span(_line(row, before)), Span(_line(row, status), style), Span(_line(row, after))])
 
 
-def _table(sessions: Sequence[Listed], now: float) -> dict[str, list[str]]:
+def _table(sessions: Sequence[ListedSession], now: float) -> dict[str, list[str]]:
     """The cells by column, as text and not as spans: there may be thousands of sessions."""
     metas = [listed.meta for listed in sessions]
     usages = [meta.tree_usage for meta in metas]

@@ -170,7 +170,7 @@ def size(folder: Path) -> int:
         return 0
 
 
-def found(folder: Path, kind: type[Kind]) -> Iterator[Kind]:
+def records_of(folder: Path, kind: type[Kind]) -> Iterator[Kind]:
     """Yield the records of this type. Other lines are skipped without parsing, which is much faster.
 
     Raises:
@@ -183,7 +183,7 @@ def found(folder: Path, kind: type[Kind]) -> Iterator[Kind]:
                 yield record
 
 
-def ends(folder: Path) -> tuple[Journalled, Journalled] | None:
+def first_and_last(folder: Path) -> tuple[Journalled, Journalled] | None:
     """Return the first record and the last; None if there is none. The records between them are not read.
 
     Raises:
@@ -352,7 +352,7 @@ def _lock(file: int) -> None:
 
 
 @contextmanager
-def held(folder: int) -> Iterator[None]:
+def locked(folder: int) -> Iterator[None]:
     """Prevent writes to the journal in this session folder (a descriptor) inside the `with` block.
 
     Raises:

@@ -197,7 +197,7 @@ def process_start(pid: int) -> str:
     return f"{boot[:8]}-{ticks}"
 
 
-def settled(meta: Meta, folder: Path) -> Meta:
+def with_true_status(meta: Meta, folder: Path) -> Meta:
     """Return the meta with its true status: `lost` if its status is running, but no process runs it."""
     if meta.status != RUNNING:
         return meta

@@ -55,7 +55,7 @@ class SubtreeMetrics:
     depth: int = 0
     by_agent: dict[str, Usage] = field(default_factory=dict)
 
-    def take(self, other: SubtreeMetrics) -> None:
+    def add(self, other: SubtreeMetrics) -> None:
         self.usage += other.usage
         self.counts.update(other.counts)
         self.depth = max(self.depth, other.depth)
@@ -117,7 +117,7 @@ class SessionMetrics:
     def subtree(self, agent: str, depth: int, below: SubtreeMetrics) -> SubtreeMetrics:
         """Return the numbers of this agent and all agents below it."""
         tree = SubtreeMetrics(self.usage, self.counts.copy(), depth, {agent: self.usage})
-        tree.take(below)
+        tree.add(below)
         return tree
 
     def updated(self, meta: Meta, below: SubtreeMetrics) -> Meta:

@@ -90,7 +90,7 @@ def _settle_children(folder: Path, agent: str, signer: Signer | None) -> Subtree
     below = SubtreeMetrics()
     for name in child_names(folder):
         tree, _ = _settle_child(folder / name, f"{agent}/{name}", signer and signer.child(name))
-        below.take(tree)
+        below.add(tree)
     return below
 
 

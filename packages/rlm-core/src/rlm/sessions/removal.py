@@ -34,7 +34,7 @@ def _remove(folder: Path, sessions: int) -> None:
     check_ended(folder)  # the only check on a file system without locks
     handle = enter(sessions, folder.name)
     try:
-        with journal.held(handle):
+        with journal.locked(handle):
             shutil.rmtree(folder.name, dir_fd=sessions)
     finally:
         os.close(handle)

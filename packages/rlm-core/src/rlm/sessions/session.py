@@ -373,7 +373,7 @@ class Session:
         finally:
             redact_files(self._shared.redactor, self.outputs)  # kernels and commands wrote there without redaction
             if self._parent:
-                self._parent._below.take(self._tree())
+                self._parent._below.add(self._tree())
             self._write_meta()
 
     def _close(self) -> None:

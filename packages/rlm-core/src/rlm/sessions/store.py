@@ -16,7 +16,7 @@ from rlm.process import files
 from rlm.sessions import journal
 from rlm.sessions import meta as metas
 from rlm.sessions.journal import Reader
-from rlm.sessions.meta import RUNNING, Meta, preview, settled
+from rlm.sessions.meta import RUNNING, Meta, preview, with_true_status
 from rlm.sessions.metrics import SessionMetrics, SubtreeMetrics
 from rlm.sessions.records import AgentStartRecord, Journalled, MessageRecord, RequestRecord
 from rlm.sessions.signature import Signer
@@ -27,7 +27,7 @@ CHILD = re.compile(r"sub-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedSession:
     """A session as `rlm ls` shows it, with its true status.
 
     `foreign`: its meta.json is not signed by this user. A session that is not foreign can still have a forged journal.
@@ -72,7 +72,7 @@ class SessionTree:
         return {child.folder.name: child for child in self.children}
 
 
-def list_sessions(home: Path, key: SigningKey | None = None) -> list[Listed]:
+def list_sessions(home: Path, key: SigningKey | None = None) -> list[ListedSession]:
     """Return all sessions of `home`, last used first. `key` shows which ones this user created."""
     sessions = files.resolve(home) / "sessions"
     names = session_names(sessions)
@@ -91,9 +91,9 @@ def read_tree(folder: Path, agent: str = "root") -> SessionTree:
     names = [name for name in child_names(folder) if (folder / name / journal.NAME).is_file()]
     children = [read_tree(folder / name, f"{agent}/{name}") for name in names]
     if len(children) > 1:
-        order = {record.folder: record.id for record in journal.found(folder, AgentStartRecord)}
+        order = {record.folder: record.id for record in journal.records_of(folder, AgentStartRecord)}
         children.sort(key=lambda child: (order.get(child.folder.name, inf), child.meta.start_time))
-    return SessionTree(folder, agent, settled(meta_of(folder), folder), tuple(children))
+    return SessionTree(folder, agent, with_true_status(meta_of(folder), folder), tuple(children))
 
 
 def session_names(sessions: Path) -> list[str]:
@@ -114,12 +114,12 @@ def _names(folder: Path, pattern: re.Pattern[str]) -> list[str]:
         return []
 
 
-def listed_session(folder: Path, key: SigningKey | None) -> Listed | None:
+def listed_session(folder: Path, key: SigningKey | None) -> ListedSession | None:
     """Return a session for a list; None if there is none."""
     return _listed(folder.parent, folder.name, key, None)
 
 
-def _listed(sessions: Path, name: str, key: SigningKey | None, handle: int | None) -> Listed | None:
+def _listed(sessions: Path, name: str, key: SigningKey | None, handle: int | None) -> ListedSession | None:
     """Read one session. `handle` is a descriptor of `sessions`."""
     signer = Signer(key, name) if key else None
     try:
@@ -133,8 +133,8 @@ def _listed(sessions: Path, name: str, key: SigningKey | None, handle: int | Non
         except SessionError:
             return None  # killed before it began
     if meta.status == RUNNING:
-        meta = settled(meta, sessions / name)
-    return Listed(sessions, name, meta, foreign=not signed)
+        meta = with_true_status(meta, sessions / name)
+    return ListedSession(sessions, name, meta, foreign=not signed)
 
 
 def meta_of(folder: Path) -> Meta:

@@ -36,7 +36,7 @@ class CallLog:
         self._news: Counter[str] = Counter()
         self._unfinished = b""
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._handle, self._look)
+        self._loop.add_reader(self._handle, self._read_and_pause)
         self._later: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
@@ -48,16 +48,16 @@ class CallLog:
 
     def take_counts(self) -> Counter[str]:
         """Return the lines since the last call."""
-        drain(self._handle, self._take, _REST)
+        drain(self._handle, self._count_lines, _REST)
         news, self._news = self._news, Counter()
         return news
 
-    def _look(self) -> None:
-        drain(self._handle, self._take)
+    def _read_and_pause(self) -> None:
+        drain(self._handle, self._count_lines)
         self._loop.remove_reader(self._handle)
-        self._later = self._loop.call_later(_PAUSE, self._loop.add_reader, self._handle, self._look)
+        self._later = self._loop.call_later(_PAUSE, self._loop.add_reader, self._handle, self._read_and_pause)
 
-    def _take(self, data: bytes) -> None:
+    def _count_lines(self, data: bytes) -> None:
         *lines, unfinished = (self._unfinished + data).split(b"\n")
         self._unfinished = unfinished[: _LONGEST + 1]  # a longer line cannot be a name
         for line, count in Counter(lines).items():

@@ -39,7 +39,7 @@ def _members(tree: SessionTree) -> Iterator[tuple[str, Any]]:
 
 
 def _agent(tree: SessionTree) -> Wire:
-    request = next(journal.found(tree.folder, RequestRecord), None)
+    request = next(journal.records_of(tree.folder, RequestRecord), None)
     tools = {"tool_definitions": request.tools} if request and request.tools else {}
     return {"name": "rlm", "version": tree.meta.version or "unknown", "model_name": tree.meta.model} | tools
 

@@ -99,7 +99,7 @@ def _pill(tree: SessionTree) -> Html:
 
 def _answers(tree: SessionTree) -> Iterator[Child]:
     """The answer of each run of the session; only the last one is unfolded."""
-    ends = list(journal.found(tree.folder, ResultRecord))
+    ends = list(journal.records_of(tree.folder, ResultRecord))
     for number, end in enumerate(ends, 1):
         name = "Answer" if end.status == "done" else "So far"
         if number == len(ends):

@@ -60,7 +60,12 @@ def setup(tree: SessionTree) -> str:
     """The code of the setup cell; empty if no cell uses one of its names."""
     used = set(_used(tree))
     skills = sorted(
-        {name for record in journal.found(tree.folder, SkillsRecord) for name in record.python if name.isidentifier()}
+        {
+            name
+            for record in journal.records_of(tree.folder, SkillsRecord)
+            for name in record.python
+            if name.isidentifier()
+        }
     )
     lines = ["import asyncio"] * ("asyncio" in used or "rlm" in used)
     lines += ["from types import SimpleNamespace"] * ("rlm" in used)
@@ -91,7 +96,7 @@ def _context(tree: SessionTree) -> str:
 def _runs(tree: SessionTree) -> dict[str, list[dict[str, object]]]:
     """The results of the sub-agents, by their task, in the order of the calls."""
     runs: dict[str, list[dict[str, object]]] = {}
-    for record in journal.found(tree.folder, AgentStartRecord):
+    for record in journal.records_of(tree.folder, AgentStartRecord):
         child = tree.child(record.folder)
         if child is not None:
             runs.setdefault(record.prompt, []).append(_run(child))
@@ -99,7 +104,7 @@ def _runs(tree: SessionTree) -> dict[str, list[dict[str, object]]]:
 
 
 def _run(child: SessionTree) -> dict[str, object]:
-    ends = list(journal.found(child.folder, ResultRecord))
+    ends = list(journal.records_of(child.folder, ResultRecord))
     if not ends:
         return {"answer": "", "stop": "error", "error": "It did not end.", "turns": child.meta.turns, "usage": None}
     end = ends[-1]

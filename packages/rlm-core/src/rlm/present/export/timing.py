@@ -113,7 +113,7 @@ def _waits(call: TranscriptCall, tree: SessionTree) -> list[Interval]:
 
 
 def _life(tree: SessionTree) -> Interval | None:
-    ends = journal.ends(tree.folder)
+    ends = journal.first_and_last(tree.folder)
     return (ends[0].ts, ends[1].ts) if ends else None
 
 
