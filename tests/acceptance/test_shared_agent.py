@@ -48,7 +48,7 @@ async def main():
                 await asyncio.sleep(0.01)
             slow.cancel()
             await asyncio.wait({slow})
-            print(await run.ask("first"), agent.user.take_said())
+            print(await run.ask("first"), agent.user.take_undelivered())
             conversation = agent.conversation()
             print([text for _, text in conversation.tasks()])
             conversation.hide(1)

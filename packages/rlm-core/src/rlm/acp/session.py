@@ -190,7 +190,7 @@ class AcpSession:
         if self._cancelled or turn.cancelled():
             if not turn.cancelled() and (failed := turn.exception()):
                 self._log(f"while it was cancelled: {failed}")
-            self.run.agent.user.take_said()
+            self.run.agent.user.take_undelivered()
             return Stop.CANCELLED
         try:
             return turn.result().stop

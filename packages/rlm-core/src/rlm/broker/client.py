@@ -102,17 +102,13 @@ async def _connect(path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
     end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     end.settimeout(0)
     try:
-        while not _connected(end, path):  # noqa: ASYNC110 - no event reports it
-            await asyncio.sleep(0.01)
-        return await asyncio.open_unix_connection(sock=end, limit=ANSWER)
+        while True:
+            try:
+                end.connect(path)
+            except BlockingIOError:
+                await asyncio.sleep(0.01)
+            else:
+                return await asyncio.open_unix_connection(sock=end, limit=ANSWER)
     except BaseException:
         end.close()
         raise
-
-
-def _connected(end: socket.socket, path: str) -> bool:
-    try:
-        end.connect(path)
-    except BlockingIOError:
-        return False
-    return True

@@ -193,7 +193,10 @@ class Slot:
             yield child
         finally:
             self._children -= 1
-            self._request_again()
+            idle = self._entered and not (self._taken or self._children)
+            if idle and self._request is None and not self.cancelled:  # queue before the child releases its slot
+                self._request = self._slots.request((0, self._depth))
+                self._request.add_done_callback(self._reacquired)
             child._release()
             if self._request is not None:
                 await asyncio.wait({self._request})
@@ -210,12 +213,6 @@ class Slot:
         finally:
             self._queued -= 1
             on_queue(self._queued)
-
-    def _request_again(self) -> None:
-        idle = self._entered and not (self._taken or self._children)
-        if idle and self._request is None and not self.cancelled:
-            self._request = self._slots.request((0, self._depth))
-            self._request.add_done_callback(self._reacquired)
 
     def _reacquired(self, _: object) -> None:
         self._request = None

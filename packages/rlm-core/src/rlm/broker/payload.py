@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlm.broker.protocol import Kind
+from rlm.broker.protocol import ContextKind
 from rlm.errors import ConfigError
 from rlm.process import files
 from rlm.text.clip import one_line
@@ -32,7 +32,7 @@ class ContextPayload:
 
     path: Path
     about: str
-    kind: Kind = "pickle"
+    kind: ContextKind = "pickle"
     digest: str = ""
     """Hash of the content. A later run uses it to recognise the context."""
     modules: tuple[str, ...] = ()

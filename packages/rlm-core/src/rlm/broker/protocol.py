@@ -39,8 +39,8 @@ VERSION = 1
 OPTIONS = ("model", "tools", "max_turns", "cwd", "system_prompt", "timeout", "mcp", "isolation")
 """Settings of a sub-agent that a cell may choose. They are sent as texts, and parsed like the values of flags."""
 
-Kind = Literal["pickle", "file"]
-_KINDS: dict[str, Kind] = {"pickle": "pickle", "file": "file"}
+ContextKind = Literal["pickle", "file"]
+_CONTEXT_KINDS: dict[str, ContextKind] = {"pickle": "pickle", "file": "file"}
 AnswerKind = Literal["json", "pickle"]
 _ANSWER_KINDS: dict[str, AnswerKind] = {"json": "json", "pickle": "pickle"}
 _LONG = ("task", "system_prompt", "schema", "prompt", "system", "image", "arguments")
@@ -70,7 +70,7 @@ class ContextFile:
     """The file `name` in the agent's runtime folder. It is a pickle, or, if `kind` is `file`, the context as text."""
 
     name: str
-    kind: Kind = "pickle"
+    kind: ContextKind = "pickle"
     about: str = ""
     """One line for the prompt."""
     digest: str = ""
@@ -274,7 +274,7 @@ def _run_request(sent: Mapping[str, Any]) -> RunRequest:
 def _context(sent: Mapping[str, Any]) -> ContextFile:
     fields = dict(_object(sent, "context"))
     more = _texts({name: fields.pop(name, "") for name in ("digest", "modules")})
-    return ContextFile(*_file({"context": fields}, "context", _KINDS), more["digest"], more["modules"])
+    return ContextFile(*_file({"context": fields}, "context", _CONTEXT_KINDS), more["digest"], more["modules"])
 
 
 def _answer_request(sent: Mapping[str, Any]) -> AnswerRequest:

@@ -97,8 +97,8 @@ class AgentTool:
             else:
                 self._answers.discard()
                 outcome = outcome.with_line(_ANSWER_LOST)
-        if self._recorded is not None:
-            outcome = outcome.with_line(self._recorded.note())
+        if self._recorded is not None and (note := self._recorded.note()):
+            outcome = outcome.with_line(note)
         return self._completed(replace(outcome, content=f"{changed}{outcome.content}") if changed else outcome, history)
 
     def _completed(self, outcome: Outcome, history: History) -> Outcome:

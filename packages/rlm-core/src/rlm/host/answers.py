@@ -94,7 +94,9 @@ class AnswerSchema:
         Raises:
             ValueError: the text is no JSON, or the JSON does not fit.
         """
-        found = _unfenced(text.strip())
+        found = text.strip()
+        if found.startswith("```") and found.endswith("```"):
+            found = found[3:-3].partition("\n")[2].strip()
         self.check(_loads(found))
         self.parse(found)
         return found
@@ -107,12 +109,6 @@ def _not_fetched(uri: str) -> Any:
 def _problem(error: ValidationError) -> str:
     path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
     return f"{clip(f'${path}', _PROBLEM)}: {clip(error.message, _PROBLEM)}"
-
-
-def _unfenced(text: str) -> str:
-    if text.startswith("```") and text.endswith("```"):
-        return text[3:-3].partition("\n")[2].strip()
-    return text
 
 
 def _loads(text: str | bytes) -> Any:
@@ -140,10 +136,10 @@ class CellAnswer:
 class AnswerStore:
     """Receives the answer that a cell gives, and keeps it until the agent ends with it."""
 
-    def __init__(self, folder: Path, private: Path, schema: AnswerSchema | None, *, pickles: bool) -> None:
-        """`folder` is the agent's, where cells write; `private` is the host's. `pickles`: an answer may be a pickle."""
+    def __init__(self, folder: Path, host_folder: Path, schema: AnswerSchema | None, *, pickles: bool) -> None:
+        """`folder` is the agent's, where cells write. `pickles`: an answer may be a pickle."""
         self._folder = folder
-        self._private = private
+        self._host_folder = host_folder
         self._schema = schema
         self._pickles = pickles and schema is None
         self.pending: CellAnswer | None = None
@@ -160,7 +156,7 @@ class AnswerStore:
             raise AgentError(
                 f"the answer must be what JSON can hold (texts, numbers, lists, dicts); this is {request.file.about}"
             )
-        path = adopt(self._folder, request.file.name, self._private, "answer")
+        path = take_from_cell(self._folder, request.file.name, self._host_folder, "answer")
         if request.file.kind == "pickle":
             pending = CellAnswer(request.file.about, None, path)
         else:
@@ -202,7 +198,7 @@ class AnswerStore:
             files.remove(pending.pickle)
 
 
-def adopt(folder: Path, name: str, private: Path, what: str, *, keep: bool = False) -> Path:
+def take_from_cell(folder: Path, name: str, host_folder: Path, what: str, *, keep: bool = False) -> Path:
     """Move a cell's file from its agent's folder to the host's; with `keep`, create a hard link to it there.
 
     After that no cell can replace it.
@@ -210,7 +206,7 @@ def adopt(folder: Path, name: str, private: Path, what: str, *, keep: bool = Fal
     Raises:
         AgentError: it is no plain file in that folder.
     """
-    path = private / f"{what}-{token_hex(8)}"
+    path = host_folder / f"{what}-{token_hex(8)}"
     place = folder / Path(name).name
     try:
         if keep:

@@ -19,7 +19,7 @@ from rlm.core.events import CallKey, ChildEnded, ChildStarted, KeptValue, Queued
 from rlm.core.ports import Kernel, Sink
 from rlm.core.task import RunResult
 from rlm.errors import AgentError, RlmError
-from rlm.host.answers import AnswerSchema, AnswerStore, adopt, hand_over
+from rlm.host.answers import AnswerSchema, AnswerStore, hand_over, take_from_cell
 from rlm.host.effects import EffectLog
 from rlm.host.recorded_results import RecordedResults, keep_value, llm_digest, run_digest
 from rlm.host.spec import AgentSpec, RunContext
@@ -65,7 +65,7 @@ class CellRequestHandler:
         Raises:
             RlmError: there is no such server, or it cannot be reached.
         """
-        found = await self._mcp(request.server).tools(request.server)
+        found = await self._mcp_clients(request.server).tools(request.server)
         return found.instructions, found.tools
 
     async def call(self, request: CallRequest, on_progress: OnProgress) -> dict[str, Any]:
@@ -74,9 +74,9 @@ class CellRequestHandler:
         Raises:
             RlmError: there is no such server, it cannot be reached, or it answered with an error.
         """
-        return await self._mcp(request.server).call(request.server, request.tool, request.values(), on_progress)
+        return await self._mcp_clients(request.server).call(request.server, request.tool, request.values(), on_progress)
 
-    def _mcp(self, server: str) -> McpClients:
+    def _mcp_clients(self, server: str) -> McpClients:
         names = self.spec.config.mcp.names
         if self.context.mcp is None or server not in names:
             there = f"there are {', '.join(names)}" if names else "it has none"
@@ -176,6 +176,6 @@ class CellRequestHandler:
             return None
         from rlm.process.shared_objects import PRELOADED
 
-        path = adopt(self._folder, request.context.name, self.context.supervisor.folder, "context", keep=True)
+        path = take_from_cell(self._folder, request.context.name, self.context.supervisor.folder, "context", keep=True)
         modules = tuple(name for name in request.context.modules.split(",") if name in PRELOADED)
         return ContextPayload(path, request.context.about, request.context.kind, modules=modules)

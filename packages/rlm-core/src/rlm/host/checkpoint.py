@@ -21,7 +21,7 @@ VARIABLES = "variables.pickle"
 LARGEST = 256_000_000
 """The most bytes of a checkpoint; a kernel of rlm saves less."""
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds for saving or restoring."""
 
 _PIECE = 1 << 20
@@ -43,7 +43,7 @@ class Checkpoints:
 
     async def save(self) -> str:
         """Save the variables as they are now. Return what the kernel reports; empty if everything was saved."""
-        trouble = await self.kernel.execute_internal(_ask("save", self.draft), PATIENCE)
+        trouble = await self.kernel.execute_internal(_cell("save", self.draft), TIMEOUT)
         with suppress(OSError):  # the kernel died or the disk is full: the previous checkpoint stays
             copy = self.path.with_suffix(".new")
             if digest := await asyncio.to_thread(_copy, self.draft, copy):
@@ -56,20 +56,20 @@ class Checkpoints:
 def _copy(draft: Path, copy: Path) -> str:
     """Copy the file without parsing it, and return its digest. Skip a file that is too large for a checkpoint."""
     digest, left = hashlib.sha256(), LARGEST
-    with os.fdopen(files.open_file(_place(draft)), "rb") as source:
+    with os.fdopen(files.open_file(_in_real_folder(draft)), "rb") as source:
         if os.fstat(source.fileno()).st_size > LARGEST:
             return ""
-        files.remove(_place(copy))
-        with os.fdopen(files.create(_place(copy)), "wb") as target:
+        files.remove(_in_real_folder(copy))
+        with os.fdopen(files.create(_in_real_folder(copy)), "wb") as target:
             while left > 0 and (piece := source.read(min(left, _PIECE))):
                 left -= len(piece)
                 digest.update(piece)
                 target.write(piece)
-    files.remove(_place(draft))
+    files.remove(_in_real_folder(draft))
     return digest.hexdigest()
 
 
-def _place(path: Path) -> Path:
+def _in_real_folder(path: Path) -> Path:
     """Resolve the folder only: the folder is the host's, but a cell may have replaced the file by a link."""
     return files.resolve(path.parent) / path.name
 
@@ -81,7 +81,7 @@ def refusal(path: Path, records: Iterable[Journalled], sandbox: str, *, trusted:
     """
     sandboxes = {record.sha256: record.sandbox for record in records if isinstance(record, CheckpointRecord)}
     try:
-        with os.fdopen(files.open_file(_place(path)), "rb") as saved:
+        with os.fdopen(files.open_file(_in_real_folder(path)), "rb") as saved:
             digest = hashlib.file_digest(saved, "sha256").hexdigest()
     except OSError as error:
         return f"{VARIABLES} cannot be read: {error.strerror}"
@@ -94,9 +94,9 @@ def refusal(path: Path, records: Iterable[Journalled], sandbox: str, *, trusted:
 
 async def restore(kernel: Kernel, path: Path) -> str:
     """Restore the variables. Return the kernel's report."""
-    return (await kernel.execute(_ask("restore", path), PATIENCE)).text
+    return (await kernel.execute(_cell("restore", path), TIMEOUT)).text
 
 
-def _ask(verb: str, path: Path) -> str:
+def _cell(verb: str, path: Path) -> str:
     """Return a cell that defines no name."""
     return f"__import__('rlm.inside.checkpoint', fromlist=['checkpoint']).{verb}({str(path)!r})"

@@ -20,7 +20,7 @@ from rlm.process.worktree import MakePatch, MakeWorktree
 if TYPE_CHECKING:
     from rlm.sandbox import Sandbox
 
-_PATIENCE = 600.0  # seconds for a copy, or for a patch
+_TIMEOUT = 600.0  # seconds for a copy, or for a patch
 
 
 class Worktree:
@@ -60,10 +60,10 @@ class Worktree:
         )  # fmt: skip
         self._groups.adopt(process.pid)
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_TIMEOUT):
                 result, complaint = await process.communicate(worktree.request(wanted))
         except TimeoutError:
-            raise AgentError(f"the worktree is not done after {_PATIENCE:g} s") from None
+            raise AgentError(f"the worktree is not done after {_TIMEOUT:g} s") from None
         finally:
             if process.returncode is None:
                 self._groups.kill(process.pid)

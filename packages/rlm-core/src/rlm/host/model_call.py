@@ -10,7 +10,7 @@ from rlm.core.adaptation import Adaptation
 from rlm.core.agent import Agent, AgentResult
 from rlm.core.budget import Stop, TurnLimit
 from rlm.core.context import Compact
-from rlm.core.events import CallKey, Event, ModelCalled, ParametersChanged
+from rlm.core.events import CallKey, ModelCalled, ParametersChanged
 from rlm.core.messages import CHAT, Message, Reply, Schema, System, User, Wire
 from rlm.core.ports import Limits, Model, Sink, ToolChoice
 from rlm.core.prompt import schema_prompt
@@ -56,28 +56,20 @@ async def recorded_answer(request: LlmRequest, replies: Sequence[Reply]) -> str 
 
 
 async def _asked(model: Model, limits: Limits, request: LlmRequest, schema: AnswerSchema | None) -> AgentResult:
+    system = "\n\n".join(filter(None, [request.system, schema_prompt(schema.text) if schema else ""]))
+    content: str | list[Wire] = request.prompt
+    if request.images:
+        pictures: list[Wire] = [{"type": "image_url", "image_url": {"url": url}} for url in request.images]
+        content = [{"type": "text", "text": request.prompt}, *pictures]
     agent = Agent(
         model=model,
         tools=Toolbox(),
         context=Compact(None),
         limits=limits,
-        sink=_nothing,
+        sink=lambda _: None,  # the call has no conversation to journal
         check=schema.find if schema else str,
     )
-    return await agent.run(*_messages(request, schema))
-
-
-def _messages(request: LlmRequest, schema: AnswerSchema | None) -> list[System | User]:
-    system = [request.system, schema_prompt(schema.text) if schema else ""]
-    opening = [System(text) for text in ["\n\n".join(filter(None, system))] if text]
-    if not request.images:
-        return [*opening, User(request.prompt)]
-    pictures: list[Wire] = [{"type": "image_url", "image_url": {"url": url}} for url in request.images]
-    return [*opening, User([{"type": "text", "text": request.prompt}, *pictures])]
-
-
-def _nothing(_: Event) -> None:
-    """Ignore events: the call has no conversation to journal."""
+    return await agent.run(*([System(system)] if system else []), User(content))
 
 
 class _JournalledModel:

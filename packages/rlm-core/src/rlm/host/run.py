@@ -84,9 +84,8 @@ class Run:
             AgentError: the time is over; its `stop` is `timeout`.
             RlmError: it failed.
         """
-        assert self._root is not None, "use it as a context manager"
         with self._errors_with_session():
-            return await self._root.ask(check_task(task), check_timeout(timeout), pictures)
+            return await self.agent.ask(check_task(task), check_timeout(timeout), pictures)
 
     @contextmanager
     def _errors_with_session(self) -> Iterator[None]:

@@ -78,11 +78,11 @@ class AgentRunner:
         self._prefix: str | None = None  # of its requests, see `first_messages`; None before its first task
         self._stopped: Stopped | None = None
         self._early_start = EarlyStart(depth)
-        self.user = UserChannel(self._hear)
+        self.user = UserChannel(self._on_event)
         self._task = ""  # the first task, by which a recording identifies its part
         self._effects = EffectLog(context.supervisor.folder / session.id, spec.cwd)
         rerun = spec.earlier is not None and spec.earlier.rerun_agents
-        self._recorded = RecordedResults(session.root, spec.config.sandbox, self._hear, rerun=rerun)
+        self._recorded = RecordedResults(session.root, spec.config.sandbox, self._on_event, rerun=rerun)
 
     async def __aenter__(self) -> Self:
         async with self._stack as stack:
@@ -139,7 +139,7 @@ class AgentRunner:
                 tools=self._tools,
                 kernel=self._kernel,
                 recorded=self._recorded,
-                sink=self._hear,
+                sink=self._on_event,
             )
             await self._context.warmup.wait(self._prefix)
         assert self._agent is not None, "it is created before the first task"
@@ -267,7 +267,7 @@ class AgentRunner:
             self.session,
             self._slot,
             self._depth,
-            self._hear,
+            self._on_event,
             lambda spec, session, slot: AgentRunner(context, spec, session, slot, self._depth + 1),
             answers,
             self._time.left,
@@ -281,15 +281,15 @@ class AgentRunner:
             await stack.enter_async_context(context.mcp.reporting(lambda line: self.session.record(Failed(line))))
         if "ipython" in self._spec.config.tools:
             kernel = new_kernel(
-                self._spec, context, self.session, folder, environment=environment, sandbox=sandbox, sink=self._hear
+                self._spec, context, self.session, folder, environment=environment, sandbox=sandbox, sink=self._on_event
             )
             self._kernel = await stack.enter_async_context(kernel)
             stack.callback(self._early_start.cancel)
             self._early_start.kernel = self._kernel if context.ahead else None
             requests.kernel = self.user.kernel = self._kernel
         self._tools = new_tools(
-            self._spec, context, self.session, folder, stack, environment=environment, sandbox=sandbox, sink=self._hear,
-            kernel=self._kernel, turns=self._turns, answers=answers, recorded=self._recorded,
+            self._spec, context, self.session, folder, stack, environment=environment, sandbox=sandbox,
+            sink=self._on_event, kernel=self._kernel, turns=self._turns, answers=answers, recorded=self._recorded,
         )  # fmt: skip
         for problem in context.repository_notes() if self._depth == 0 else ():
             self.session.record(Failed(problem))
@@ -310,7 +310,7 @@ class AgentRunner:
             tools=self._tools,
             context=context_for(config, lambda: self.window),
             limits=AgentLimits(self._turns, self._context.limits),
-            sink=self._hear,
+            sink=self._on_event,
             state=state or self.session.start,
             interjections=self.user.interjections,
             check=self._spec.schema.find if self._spec.schema else str,
@@ -321,12 +321,18 @@ class AgentRunner:
     def _new_model(self, config: Config) -> Model:
         context, key = self._context, f"{self.session.tree_id}-{self._spec.number // _SHARING}"
         return context.models.model(
-            config, self._task, self._depth, self._hear, stream=context.stream, cache_key=key, schema=self._spec.schema
+            config,
+            self._task,
+            self._depth,
+            self._on_event,
+            stream=context.stream,
+            cache_key=key,
+            schema=self._spec.schema,
         )
 
     # ---- events
 
-    def _hear(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         match event:
             case Stopped():
                 self._stopped = event

@@ -104,7 +104,7 @@ class AgentSpec:
         # follow links once; later code that starts a program in it refuses links that were added since
         cwd = files.resolve(read_folder("cwd", str(self.cwd / rest.pop("cwd")))) if "cwd" in rest else self.cwd
         prompt = rest.pop("system_prompt", self.system_prompt)
-        servers = _chosen(self.config.mcp, rest.pop("mcp", None))  # only servers of the parent
+        servers = _selected_servers(self.config.mcp, rest.pop("mcp", None))  # only servers of the parent
         isolation = rest.pop("isolation", "")
         if isolation not in ("", _ISOLATION):
             raise ConfigError(f"isolation={isolation!r} is not allowed: it takes {_ISOLATION!r}.")
@@ -112,7 +112,7 @@ class AgentSpec:
         return AgentSpec(task, config, cwd, system_prompt=prompt, isolated=isolation != "", worktrees=self.worktrees)
 
 
-def _chosen(servers: McpServers, names: str | None) -> McpServers:
+def _selected_servers(servers: McpServers, names: str | None) -> McpServers:
     if names is None:
         return servers
     try:

@@ -18,15 +18,12 @@ class TaskTime:
         self._limit = asyncio.timeout(seconds)
         self.work_until = None
         if seconds is not None and keeps:
-            self.work_until = asyncio.get_running_loop().time() + seconds - kept_time(seconds)
+            # a tenth, from five (of a short time: a quarter) to sixty seconds
+            kept = min(60.0, max(seconds / 10, min(5.0, seconds / 4)))
+            self.work_until = asyncio.get_running_loop().time() + seconds - kept
         return self._limit
 
     def left(self) -> float | None:
         """Return the seconds left; None if there is no limit."""
         end = self._limit.when() if self._limit else None
         return None if end is None else max(0.0, end - asyncio.get_running_loop().time())
-
-
-def kept_time(timeout: float) -> float:
-    """Return the seconds reserved for the last request: a tenth, from five (of a short time: a quarter) to sixty."""
-    return min(60.0, max(timeout / 10, min(5.0, timeout / 4)))

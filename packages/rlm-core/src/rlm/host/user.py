@@ -4,57 +4,44 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
 
 from rlm.core.events import Event, OutputReceived, UserCellRan, UserCellStarted, UserOutputReceived
 from rlm.core.messages import Kind, User
-from rlm.core.ports import Execution, Sink
+from rlm.core.ports import Sink
 from rlm.errors import ConfigError
+from rlm.kernel import JupyterKernel
 from rlm.text.clip import clip
 
 _MOST_REPORTED = 10_000  # characters of its output that the model gets
 _INTERRUPTED = "[interrupted by the user]"
 
 
-class UserKernel(Protocol):
-    async def execute_for_user(self, code: str, sink: Sink) -> Execution:
-        """Run a cell without a time limit, between two cells of the agent or while one of them awaits.
-
-        Cancellation interrupts it.
-
-        Raises:
-            KernelError: no kernel can be started.
-        """
-        ...
-
-
 class UserChannel:
     """The user's channel to one agent. Messages are kept until the loop takes them."""
 
-    def __init__(self, hear: Sink) -> None:
-        self.kernel: UserKernel | None = None
+    def __init__(self, sink: Sink) -> None:
+        self.kernel: JupyterKernel | None = None
         """The agent's own kernel; None if it has none."""
-        self._hear = hear
-        self._said: list[tuple[str, Sequence[str]]] = []
+        self._sink = sink
+        self._undelivered: list[tuple[str, Sequence[str]]] = []
         self._notes: list[str] = []
 
     def say(self, text: str, notes: Sequence[str] = ()) -> None:
         """Send a message with the next request. The `notes` come before it; the user did not write them."""
-        self._said.append((text, notes))
+        self._undelivered.append((text, notes))
 
-    def take_said(self) -> list[str]:
+    def take_undelivered(self) -> list[str]:
         """Return and remove the messages that were not delivered."""
-        said, self._said = self._said, []
+        said, self._undelivered = self._undelivered, []
         return [text for text, _ in said]
 
     def interjections(self) -> list[User]:
         """Return and remove the messages for the loop, after notes on what the user did before."""
-        said, self._said = self._said, []
-        noted = self.take_notes() if said else []
-        return [
-            *noted,
-            *(user for text, notes in said for user in (*(User(note, Kind.NOTE) for note in notes), User(text))),
-        ]
+        said, self._undelivered = self._undelivered, []
+        messages = self.take_notes() if said else []
+        for text, notes in said:
+            messages += [*(User(note, Kind.NOTE) for note in notes), User(text)]
+        return messages
 
     def note(self, text: str) -> None:
         """Add a note that the model reads before the user's next message."""
@@ -77,20 +64,20 @@ class UserChannel:
         """
         if self.kernel is None:
             raise ConfigError("There is no kernel: the tool ipython is switched off (RLM_TOOLS).")
-        self._hear(UserCellStarted(code))
+        self._sink(UserCellStarted(code))
         try:
-            execution = await self.kernel.execute_for_user(code, self._hear_output)
+            execution = await self.kernel.execute_for_user(code, self._on_output)
         except asyncio.CancelledError:
             self._end_cell(code, _INTERRUPTED, ok=False, told=told)
             raise
         self._end_cell(code, execution.text, ok=execution.ok, told=told)
 
-    def _hear_output(self, event: Event) -> None:
+    def _on_output(self, event: Event) -> None:
         if isinstance(event, OutputReceived):
-            self._hear(UserOutputReceived(event.text))
+            self._sink(UserOutputReceived(event.text))
 
     def _end_cell(self, code: str, output: str, *, ok: bool, told: bool) -> None:
-        self._hear(UserCellRan(code, output, ok, told))
+        self._sink(UserCellRan(code, output, ok, told))
         if told:
             self.note(cell_note(code, output))
 

@@ -124,13 +124,13 @@ class McpClient:
 
     async def _connected(self) -> tuple[_Connection, McpSession]:
         connection = self._connection
-        if connection is None or (connection.ended.is_set() and self._may_reconnect(connection)):
+        if connection is None or (
+            connection.ended.is_set()
+            # at once if the server was ready before, otherwise not for each call
+            and (connection.ready.exception() is None or time.monotonic() - connection.began > RETRY_AFTER)
+        ):
             connection = self.connect()
         return connection, await asyncio.shield(connection.ready)
-
-    def _may_reconnect(self, connection: _Connection) -> bool:
-        """Whether to reconnect: at once if the server was ready before, otherwise not for each call."""
-        return connection.ready.exception() is None or time.monotonic() - connection.began > RETRY_AFTER
 
     async def _unless_ended(self, connection: _Connection, work: Coroutine[Any, Any, T]) -> T:
         """
@@ -142,15 +142,16 @@ class McpClient:
             await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
                 raise self._error(connection.reason)
-            if task.exception() is not None:
-                await asyncio.wait({ended}, timeout=_REASON_WAIT if _is_closed(task.exception()) else 0)
-            if task.exception() is not None and ended.done():
-                raise self._error(connection.reason)
+            if (error := task.exception()) is not None:
+                closed = "connection closed" in str(error).lower()
+                await asyncio.wait({ended}, timeout=_REASON_WAIT if closed else 0)
+                if ended.done():
+                    raise self._error(connection.reason)
             return task.result()
         except (RlmError, asyncio.CancelledError):
             raise
-        except Exception as error:  # noqa: BLE001 - the package raises many types
-            raise self._error(self._describe(error, connection.access)) from None
+        except Exception as raised:  # noqa: BLE001 - the package raises many types
+            raise self._error(self._describe(raised, connection.access)) from None
         finally:
             task.cancel()
             ended.cancel()
@@ -179,7 +180,11 @@ class McpClient:
         except RlmError as error:
             connection.reason = str(error)
         except Exception as error:  # noqa: BLE001 - groups of any exceptions; the run continues
-            connection.reason = await self._end_reason(error, connection.access)
+            process = connection.access.process if connection.access else None
+            if process is not None and process.ended.is_set():
+                connection.reason = await process.end_reason()
+            else:
+                connection.reason = self._describe(error, connection.access)
         finally:
             self._end(connection)
 
@@ -214,11 +219,6 @@ class McpClient:
             self._warn(f"functions of its tools had the same name and were renamed: {', '.join(renamed[:5])}")
         return [by_name[tool] | {"python_name": name} for tool, name in named]
 
-    async def _end_reason(self, error: BaseException, access: ServerAccess | None) -> str:
-        if access is not None and access.process is not None and access.process.ended.is_set():
-            return await access.process.end_reason()
-        return self._describe(error, access)
-
     def _describe(self, error: BaseException, access: ServerAccess | None) -> str:
         if package.cause_of(error, (McpError,)):
             return package.reason_of(error)
@@ -242,10 +242,6 @@ class McpClient:
         if problem not in self._warned:
             self._warned.add(problem)
             self._report(f"MCP server {self.name}: {problem.rstrip(' .')}.")
-
-
-def _is_closed(error: BaseException | None) -> bool:
-    return error is not None and "connection closed" in str(error).lower()
 
 
 async def _first(*events: asyncio.Event) -> None:

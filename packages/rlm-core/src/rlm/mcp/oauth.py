@@ -19,7 +19,7 @@ from rlm.process import files
 FOLDER = Path("rlm", "mcp")
 """Relative to the user's state folder."""
 _LARGEST = 1 << 20
-_PATIENCE = 300.0  # seconds for a user in a browser
+_LOGIN_TIMEOUT = 300.0  # seconds for a user in a browser
 _ANSWER = "The login is complete. You can close this page."
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
 _EXPIRY = "expires_at"
@@ -92,8 +92,8 @@ def handler(
 
     async def callback() -> Any:
         assert wait is not None, "`show` has raised"
-        brought = await wait()
-        return _callback_result(brought)
+        received = await wait()
+        return _callback_result(received)
 
     metadata = OAuthClientMetadata.model_validate(
         {
@@ -110,14 +110,14 @@ def handler(
     return provider
 
 
-def _callback_result(brought: dict[str, str]) -> Any:
+def _callback_result(received: dict[str, str]) -> Any:
     """A pair in version 1 of the package, an object in version 2."""
     from mcp.shared import auth
 
     kind = vars(auth).get("AuthorizationCodeResult")
     if kind is None:
-        return brought["code"], brought.get("state")
-    return kind(code=brought["code"], state=brought.get("state"), iss=brought.get("iss"))
+        return received["code"], received.get("state")
+    return kind(code=received["code"], state=received.get("state"), iss=received.get("iss"))
 
 
 class _Storage:
@@ -144,7 +144,7 @@ class _Storage:
         ):
             if content.get(name):
                 setattr(self.context, name, kind.model_validate(content[name]))
-        return self._heard(OAuthToken.model_validate(content["tokens"]))
+        return self._passed_on(OAuthToken.model_validate(content["tokens"]))
 
     async def set_tokens(self, tokens: Any) -> None:
         expires = time.time() + tokens.expires_in if tokens.expires_in else None
@@ -153,7 +153,7 @@ class _Storage:
             for name in ("oauth_metadata", "protected_resource_metadata")
             if (value := getattr(self.context, name, None)) is not None
         }
-        self._heard(tokens)
+        self._passed_on(tokens)
         self._file.update(tokens=_dump(tokens), **{_EXPIRY: expires}, **places)
 
     async def get_client_info(self) -> Any:
@@ -165,7 +165,7 @@ class _Storage:
     async def set_client_info(self, client_info: Any) -> None:
         self._file.update(client=_dump(client_info))
 
-    def _heard(self, tokens: Any) -> Any:
+    def _passed_on(self, tokens: Any) -> Any:
         for token in filter(None, (tokens.access_token, tokens.refresh_token)):
             self._on_secret(token)
         return tokens
@@ -180,7 +180,7 @@ class CallbackPage:
     """Owns a small server on loopback for the browser's redirect."""
 
     def __init__(self) -> None:
-        self._brought: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
+        self._received: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
         self._server: asyncio.Server | None = None
         self.url = ""
 
@@ -199,20 +199,20 @@ class CallbackPage:
             ConfigError: no redirect arrived, or it has no code.
         """
         try:
-            async with asyncio.timeout(_PATIENCE):
-                brought = await self._brought
+            async with asyncio.timeout(_LOGIN_TIMEOUT):
+                received = await self._received
         except TimeoutError:
-            raise ConfigError(f"Nobody logged in within {_PATIENCE:g} s.") from None
-        if "code" not in brought:
-            raise ConfigError(f"The login was refused: {brought.get('error_description') or brought.get('error')}.")
-        return brought
+            raise ConfigError(f"Nobody logged in within {_LOGIN_TIMEOUT:g} s.") from None
+        if "code" not in received:
+            raise ConfigError(f"The login was refused: {received.get('error_description') or received.get('error')}.")
+        return received
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, ValueError, IndexError):
             target = (await reader.readline()).split()[1].decode()
             parts = {name: values[0] for name, values in parse_qs(urlsplit(target).query).items()}
-            if not self._brought.done() and {"code", "error"} & parts.keys():
-                self._brought.set_result(parts)
+            if not self._received.done() and {"code", "error"} & parts.keys():
+                self._received.set_result(parts)
             writer.write(_HEAD + _ANSWER.encode())
             await writer.drain()
         writer.close()

@@ -199,13 +199,13 @@ class Repl:
 
     def _next(self) -> None:
         """Start the next turn with the messages that came too late, or else with the first task of the queue."""
-        said = self.agent.user.take_said() if self.agent else []
+        said = self.agent.user.take_undelivered() if self.agent else []
         if said or self.queue:
             self.begin_turn("\n\n".join(said) if said else self.queue.pop(0))
 
     def _interrupted(self) -> None:
         self.screen.end_turn()
-        left = [*(self.agent.user.take_said() if self.agent else ()), *self.queue]
+        left = [*(self.agent.user.take_undelivered() if self.agent else ()), *self.queue]
         self.queue.clear()
         self.prompt.recall("\n".join(left))
         self.screen.note("interrupted; the session continues with your next message", Style.YELLOW)

@@ -126,10 +126,6 @@ class SandboxPolicy:
         rest = {name: value for name, value in environment.items() if name != "LD_LIBRARY_PATH"}
         return rest | {SANDBOXED: "1"} | ({"LD_LIBRARY_PATH": os.pathsep.join(kept)} if kept else {})
 
-    def contains(self, path: Path) -> bool:
-        """Return whether an absolute path is in the project: then the sandbox shows it with the project."""
-        return path.is_relative_to(self.cwd)
-
 
 @contextmanager
 def open_policy(
@@ -175,7 +171,7 @@ def open_policy(
             git=project,
             bwrap=bwrap,
             groups=groups,
-            system=_system(_mounted_empty(hidden, runtime.resolve()), memory, net=net),
+            system=_system(hidden, runtime.resolve(), memory, net=net),
             readable=tuple(sources.open(real, path) for path, real in readable.items()),
             layers=tuple((sources.open(path), writable) for path, writable in _layers(cwd, project).items()),
             memory=memory,
@@ -205,12 +201,6 @@ def _homes(environment: Mapping[str, str]) -> list[Path]:
 def _hidden(homes: Iterable[Path]) -> list[Path]:
     """Return the folders of users, services and other programs. A folder comes before the folders that it contains."""
     return sorted({place.resolve() for place in (*map(Path, _HIDDEN), *homes) if place.is_dir()} - {Path("/")})
-
-
-def _mounted_empty(hidden: Sequence[Path], runtime: Path) -> list[Path]:
-    """Return the folders that are mounted empty. The runtime folder needs no separate mount inside another one."""
-    within = any(_inside(runtime, place) for place in hidden)
-    return [place for place in hidden if place != runtime or not within]
 
 
 def _check_folder(cwd: Path, hidden: Iterable[Path]) -> None:
@@ -249,7 +239,9 @@ def _created_folder(path: Path) -> Iterator[None]:
 # ---- the content of a sandbox
 
 
-def _system(hidden: Iterable[Path], memory: int, *, net: bool) -> tuple[str, ...]:
+def _system(hidden: Sequence[Path], runtime: Path, memory: int, *, net: bool) -> tuple[str, ...]:
+    # the runtime folder needs no mount of its own inside another folder that is mounted empty
+    empty = [place for place in hidden if place != runtime or not any(_inside(runtime, each) for each in hidden)]
     named = [Path(text) for text in (*_SECRETS, *_OF_MACHINE)]
     with suppress(OSError):
         named += Path("/etc/ssh").glob("ssh_host_*_key")
@@ -262,7 +254,7 @@ def _system(hidden: Iterable[Path], memory: int, *, net: bool) -> tuple[str, ...
         *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
         *("--size", str(memory), "--perms", "1777", "--tmpfs", "/dev/shm", "--remount-ro", "/dev"),  # noqa: S108
         *(word for path in _CONTROLS if Path(path).exists() for word in ("--ro-bind", path, path)),
-        *(word for path in hidden for word in ("--size", str(memory), "--tmpfs", str(path))),
+        *(word for path in empty for word in ("--size", str(memory), "--tmpfs", str(path))),
         *(word for path in secrets if path.is_dir() for word in (*_EMPTY, "--tmpfs", str(path))),
         *(word for path in secrets if not path.is_dir() for word in ("--ro-bind", os.devnull, str(path))),
     )

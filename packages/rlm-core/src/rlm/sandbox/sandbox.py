@@ -65,7 +65,7 @@ class Sandbox:
         """
         self._policy = policy
         self._run_dir = run_dir
-        self._shown = [path for path in shown if not policy.contains(path)]
+        self._shown = [path for path in shown if not path.is_relative_to(policy.cwd)]  # that is shown anyway
         self._files = dict(files)
         self._writable = list(writable)
         self._opened = ExitStack()

@@ -97,7 +97,9 @@ class Bash:
             try:
                 code = await self._execute(command, limit, pipe)
             finally:
-                self._leave(pipe)
+                pipe.finish()
+                # a process may still have it open: keep reading, so that it is not blocked
+                self._pipes = [pipe for pipe in (*self._pipes, pipe) if pipe.open]
             return code, output.text()
 
     def close(self) -> None:
@@ -134,7 +136,9 @@ class Bash:
             # with a sandbox, only a process in it opens the folder: a cell may have put links there
             where = contextlib.nullcontext("/") if self._sandboxed else files.folder_for_child(self._cwd)
             with pipe.writer() as end, where as cwd:
-                words = await self._words(self._shell, "-c", command)
+                words: tuple[str, ...] = (self._shell, "-c", command)
+                if self._sandboxed:
+                    words = await self._sandboxed(self._cwd, *words)
                 return await asyncio.create_subprocess_exec(
                     *words,
                     stdin=DEVNULL,
@@ -147,9 +151,6 @@ class Bash:
         except (OSError, ValueError) as error:  # no bash, no such folder, too long, a zero byte
             raise ToolError(f"The command could not be started: {error}.") from None
 
-    async def _words(self, *words: str) -> tuple[str, ...]:
-        return await self._sandboxed(self._cwd, *words) if self._sandboxed else words
-
     async def _end(self, process: Process) -> None:
         """Send SIGTERM, so that the command can print its last output; then kill the whole group."""
         self._groups.kill(process.pid, signal.SIGTERM)
@@ -158,11 +159,6 @@ class Bash:
                 await process.wait()
         self._groups.kill(process.pid)
         await process.wait()
-
-    def _leave(self, pipe: _OutputPipe) -> None:
-        """Read the rest of the output. If a process still has it open, keep reading, so that it is not blocked."""
-        pipe.finish()
-        self._pipes = [pipe for pipe in (*self._pipes, pipe) if pipe.open]
 
 
 def _note(code: int | None, limit: float) -> str:
