@@ -591,6 +591,58 @@ async def test_the_text_of_an_error_with_status_200_is_reported(body: bytes, wor
                 await ask()
 
 
+def nested(levels: int, innermost: str) -> str:
+    return "[" * levels + innermost + "]" * levels
+
+
+ODD = {
+    "an error, nested": Answer(b"[" * 100_000, status=400),
+    "an error, nested, as an object": Answer(b'{"error":' * 100_000, status=500),
+    "a date without end": error(429, "slow down", retry_after="Mon, 01 Jan 99999999999999999999 00:00:00 GMT"),
+    "a date, and ours without end": Answer(
+        b"slow down",
+        status=429,
+        headers={
+            "Retry-After": "Mon, 01 Jan 2030 00:00:00 GMT",
+            "Date": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        },
+    ),
+    "a code of many digits": Answer(json.dumps({"error": {"code": "4" * 5_000, "message": "no"}}).encode()),
+    "a code, nested": Answer(f'{{"error": {{"code": {nested(900, "1")}}}}}'.encode()),
+    **{
+        f"{name}, {levels} levels": Answer(
+            f'{{"choices": [{{"message": {message % nested(levels, inner)}}}]}}'.encode()
+        )
+        for levels in (150, 500, 900, 970)
+        for name, message in (
+            ("a field", '{"content": "x", "extra": %s}'),
+            ("the content", '{"content": %s}'),
+        )
+        for inner in ('"x"', '"\\ud800"')
+    },
+}
+
+
+@pytest.mark.parametrize("answer", ODD.values(), ids=ODD)
+async def test_nothing_that_a_server_sends_is_an_error_of_rlm(answer: Answer) -> None:
+    with Scripted(always(answer)) as server:
+        async with asking(server.url, budget=0.001) as ask:
+            with pytest.raises(ModelError):
+                await ask()
+
+
+@pytest.mark.parametrize("levels", [150, 500, 900, 970])
+async def test_arguments_may_be_nested_because_they_become_a_text(levels: int) -> None:
+    arguments = f'{{"code": {nested(levels, "1")}}}'
+    message = f'{{"tool_calls": [{{"function": {{"name": "bash", "arguments": {arguments}}}}}]}}'
+    with Scripted(always(Answer(f'{{"choices": [{{"message": {message}}}]}}'.encode()))) as server:
+        async with asking(server.url, budget=0.001) as ask:
+            try:
+                assert (await ask()).message.calls[0].arguments == arguments
+            except ModelError:
+                assert levels == 970
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_events_may_come_in_any_pieces(size: int) -> None:
     odd = "a\u2028b\x85c é☃😀"

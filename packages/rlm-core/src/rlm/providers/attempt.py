@@ -13,6 +13,7 @@ from rlm.providers.catalog import Catalog, no_such_model
 from rlm.providers.connection import Connection
 from rlm.providers.errors import HTTPError, TransportError, is_unknown_model, judge
 from rlm.providers.learned import Learned, refused_parameter, refuses_form, refuses_reuse, refuses_usage
+from rlm.providers.normalize import TOO_DEEP
 from rlm.providers.ports import API, ModelPrompt, OnData
 from rlm.providers.prices import PriceList
 from rlm.version import VERSION
@@ -71,7 +72,10 @@ class ModelRequest:
         with_usage = self._learned.with_usage
         try:
             body = await self._send(with_usage=with_usage)
-            reply = self._api.reply(body, lambda: sum(map(size, self._prompt.messages)))
+            try:
+                reply = self._api.reply(body, lambda: sum(map(size, self._prompt.messages)))
+            except RecursionError:
+                raise TransportError(TOO_DEEP, unreadable=True) from None
         except HTTPError as fault:
             if self._change_form(fault, with_usage=with_usage):
                 return await self.attempt()

@@ -22,11 +22,12 @@ def message_and_code(text: str) -> list[str]:
     """Return the message and the code in an error body."""
     try:
         body = json.loads(text)
-    except ValueError:
+        message = _message(body)
+    except (ValueError, RecursionError):
         return [text]
     error = body.get("error") if isinstance(body, dict) else None
-    said = [_message(body), *(where.get("code") for where in (error, body) if isinstance(where, dict))]
-    return [each for each in said if isinstance(each, str)]
+    codes = [where.get("code") for where in (error, body) if isinstance(where, dict)]
+    return [each for each in (message, *codes) if isinstance(each, str)]
 
 
 def web_page(text: str) -> str:
@@ -44,7 +45,7 @@ def provider_words(text: str) -> str:
     text = text.strip().removeprefix("data:")  # an error may come as a server-sent event
     try:
         return one_line(_message(json.loads(text)), QUOTED)
-    except ValueError:
+    except (ValueError, RecursionError):
         return one_line(text, QUOTED)
 
 
@@ -74,7 +75,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
             return _plausible(float(plain["retry-after-ms"]) / 1000)
         wanted = plain.get("retry-after", "")
         return _plausible(float(wanted)) if wanted[:1].isdigit() else _seconds_until(wanted, plain.get("date", ""))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -230,7 +230,7 @@ def embedded_fault(error: Any) -> HTTPError | TransportError:
     code = str(wire.get("code") or wire.get("status") or "")
     code = _STATUS_OF.get(code, code)
     text = json.dumps({"error": wire})
-    if code.isdecimal() and 400 <= int(code) <= 599:
+    if re.fullmatch("[45][0-9]{2}", code):
         return HTTPError(int(code), text)
     lasting = "invalid_request" in str(wire.get("type")) or _refused_by_template(400, text.lower())
     if lasting or _classify(400, text) != _OTHER:

@@ -21,6 +21,26 @@ _EMPTY = "Try again, or try another model."
 _REASONING = frozenset({"thinking", "redacted_thinking", "reasoning"})
 
 
+MAX_DEPTH = 100
+"""Maximum levels of a message's JSON. It is encoded again in requests and records, which have more levels."""
+TOO_DEEP = "the reply is nested too deeply"
+
+
+def check_depth(value: Any) -> None:
+    """Check that no part of a value is nested too deeply to be encoded. This does not use recursion.
+
+    Raises:
+        TransportError: it is.
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        parts = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        level = [part for each in parts for part in each]
+        if not level:
+            return
+    raise TransportError(TOO_DEEP, unreadable=True)
+
+
 def new_id() -> str:
     """Return nine letters and digits: the only form of a call id that every provider accepts."""
     return uuid.uuid4().hex[:9]
@@ -64,6 +84,9 @@ def message(received: Wire, fresh: Callable[[], str] = new_id) -> tuple[Wire, Wi
     """Return the message, with unknown fields unchanged, and for each repaired call the name and arguments as received.
 
     Null values are removed. An empty text becomes null.
+
+    Raises:
+        TransportError: a call has no function, or the message is nested too deeply.
     """
     kept = {name: value for name, value in strip_surrogates(received).items() if value is not None}
     kept |= {"role": "assistant", "content": text_of(kept.get("content"))}
@@ -79,6 +102,7 @@ def message(received: Wire, fresh: Callable[[], str] = new_id) -> tuple[Wire, Wi
         repaired.append({**call, "function": {**function, **valid}})
     if repaired:  # some providers refuse an empty list
         kept["tool_calls"] = repaired
+    check_depth(kept)
     return kept, written
 
 

@@ -175,6 +175,7 @@ def from_output(output: Sequence[Wire]) -> tuple[Wire, Wire, list[Wire]]:
 
     The items are unchanged, except for repaired calls.
     """
+    normalize.check_depth(output)
     items = normalize.strip_surrogates(list(output))
     chat = {
         "content": _text(items),
