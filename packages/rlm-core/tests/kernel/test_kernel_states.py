@@ -32,14 +32,14 @@ threading.Thread(target=wait).start()
 """
 
 LEADS_TO = """
-              STARTING  IDLE    BUSY    ENDING  DEAD
-    UP        IDLE      -       -       -       -
-    CELL_SENT -         BUSY    -       -       -
-    CELL_DONE -         -       IDLE    ENDING  DEAD
-    UNHEARD   DEAD      ENDING  ENDING  -       -
-    EXITED    DEAD      ENDING  ENDING  ENDING  DEAD
-    DRAINED   -         -       -       DEAD    DEAD
-    CLOSED    DEAD      DEAD    DEAD    DEAD    DEAD
+                 STARTING IDLE    BUSY    ENDING  DEAD
+    UP           IDLE     -       -       -       -
+    CELL_SENT    -        BUSY    -       -       -
+    CELL_DONE    -        -       IDLE    ENDING  DEAD
+    DISCONNECTED DEAD     ENDING  ENDING  -       -
+    EXITED       DEAD     ENDING  ENDING  ENDING  DEAD
+    DRAINED      -        -       -       DEAD    DEAD
+    CLOSED       DEAD     DEAD    DEAD    DEAD    DEAD
 """
 
 

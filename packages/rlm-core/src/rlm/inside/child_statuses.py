@@ -56,7 +56,7 @@ class ChildStatuses:
         failed, self._failed = self._failed, 0
         return failed
 
-    def heard(self, event: str, arguments: tuple[Any, ...], frame: FrameType) -> None:
+    def on_audit_event(self, event: str, arguments: tuple[Any, ...], frame: FrameType) -> None:
         """Handle one of `EVENTS`, an audit event that the code of `frame` raises."""
         if event == "subprocess.Popen":
             process = frame.f_locals.get("self")  # the event itself does not contain the Popen object

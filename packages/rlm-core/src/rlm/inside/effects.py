@@ -69,12 +69,12 @@ class EffectNotes:
 
     def install(self) -> None:
         """Install the audit hook, for the rest of the process: Python cannot remove it."""
-        sys.addaudithook(self._heard)
+        sys.addaudithook(self._on_audit_event)
 
-    def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
+    def _on_audit_event(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Handle an audit event. There is only this one hook: each hook takes microseconds of every event."""
         if event in EVENTS:
-            self._statuses.heard(event, arguments, sys._getframe(1))
+            self._statuses.on_audit_event(event, arguments, sys._getframe(1))
         if event in _STARTED:
             self._note(COMMAND)
         elif event in _CHANGED and not sys._getframe(1).f_code.co_filename.startswith(_OURS):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlm.errors import KernelError
 from rlm.kernel.cell import OutputRouter, Published, RunningCell
-from rlm.kernel.death import UNHEARD, crash_report, how_it_ended, unsent
+from rlm.kernel.death import DISCONNECTED, crash_report, how_it_ended, unsent
 from rlm.kernel.launch import KernelFiles, KernelSpec
 from rlm.kernel.output import CellOutput
 from rlm.kernel.protocol import Message, MessageCodec, Object
@@ -53,7 +53,7 @@ class KernelConnection:
         self._files = files
         self._codec = codec
         self._on_death = on_death
-        self._heard = asyncio.Event()
+        self._arrived = asyncio.Event()  # set by each message on iopub
         self.cell: RunningCell | None = None
         self._asked: dict[str, asyncio.Future[Object]] = {}
         self._killing: asyncio.Task[None] | None = None
@@ -100,12 +100,12 @@ class KernelConnection:
 
     async def _come_up(self, server: KernelServer) -> None:
         """Wait for the kernel's first message. It publishes nothing before we have subscribed."""
-        heard = asyncio.create_task(self._heard.wait())
-        signs: list[asyncio.Future[Any]] = [heard, self._process.ended]
+        arrived = asyncio.create_task(self._arrived.wait())
+        signs: list[asyncio.Future[Any]] = [arrived, self._process.ended]
         try:
             await asyncio.wait(signs, timeout=_START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            heard.cancel()
+            arrived.cancel()
         if self.state in {KernelState.STARTING, KernelState.DEAD}:
             problem = "ended at once" if self._process.ended.done() else f"sent nothing within {_START_TIMEOUT:g} s"
             await self._process.kill()  # its log arrives when it has ended
@@ -204,7 +204,7 @@ class KernelConnection:
     # ---- messages of the kernel
 
     def _on_output(self, published: Published | None) -> None:
-        self._heard.set()
+        self._arrived.set()
         if self.state is KernelState.STARTING:
             self._note(KernelEvent.UP)
         if published is None:
@@ -252,13 +252,13 @@ class KernelConnection:
         if cell.replied.done() and cell.idle:
             cell.end()
         else:
-            self._heard.clear()
+            self._arrived.clear()
             asyncio.get_running_loop().call_later(_SILENCE, self._end_if_silent, cell)
 
     def _end_if_silent(self, cell: RunningCell) -> None:
-        heard = self._heard.is_set() or self._iopub.busy
+        arrived = self._arrived.is_set() or self._iopub.busy
         lost = self._shell.closed or self._iopub.closed  # the kernel is about to end, or to be killed
-        if self.state is KernelState.DEAD or not (heard or lost):
+        if self.state is KernelState.DEAD or not (arrived or lost):
             cell.end()
         elif not cell.over.done():
             self._settle(cell)
@@ -267,11 +267,11 @@ class KernelConnection:
 
     def _on_channel_lost(self) -> None:
         """Kill the kernel if it does not end soon: its output could no longer be read."""
-        asyncio.get_running_loop().call_later(_GRACE, self._kill_unheard)
+        asyncio.get_running_loop().call_later(_GRACE, self._kill_disconnected)
 
-    def _kill_unheard(self) -> None:
+    def _kill_disconnected(self) -> None:
         if self.state.alive:
-            self._note(KernelEvent.UNHEARD)
+            self._note(KernelEvent.DISCONNECTED)
             self._killing = asyncio.create_task(self._process.kill())
 
     def _on_exit(self, _: object) -> None:
@@ -281,9 +281,9 @@ class KernelConnection:
     async def _drain(self) -> None:
         """Read the output that a dead kernel printed before it ended."""
         for _ in range(10):
-            self._heard.clear()
+            self._arrived.clear()
             await asyncio.sleep(_QUIET)
-            if not self._heard.is_set() and not self._iopub.busy:
+            if not self._arrived.is_set() and not self._iopub.busy:
                 break
         self.router.add_unsent(unsent(self._files.crash, self.router.received), self.cell)
         self.router.end()
@@ -296,7 +296,7 @@ class KernelConnection:
     @property
     def why_dead(self) -> str:
         if self._killing is not None:
-            return UNHEARD
+            return DISCONNECTED
         return how_it_ended(self._process.ended.result() if self._process.ended.done() else None)
 
     def report(self) -> str:

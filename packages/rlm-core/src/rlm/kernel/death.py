@@ -13,7 +13,7 @@ _COUNT = 8  # bytes
 _LARGEST = 1 << 20  # bytes that are read of the crash file; the kernel can write anything to it
 _MACHINERY = "IPython/core/interactiveshell.py"  # from here on, a stack does not concern the cell
 
-UNHEARD = "it closed its connection, or it sent a message of more than 256 MiB or 1,000 parts, and was killed"
+DISCONNECTED = "it closed its connection, or it sent a message of more than 256 MiB or 1,000 parts, and was killed"
 
 _SIGNALS: dict[int, str] = {
     signal.SIGKILL: "it was killed by SIGKILL, as the system does when memory runs out",

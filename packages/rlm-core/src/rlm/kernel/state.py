@@ -26,7 +26,7 @@ class KernelEvent(Enum):
     UP = "its first message has come"
     CELL_SENT = "a cell is sent to it"
     CELL_DONE = "the result of the cell is complete"
-    UNHEARD = "its connection is lost but its process runs; it is killed"
+    DISCONNECTED = "its connection is lost but its process runs; it is killed"
     EXITED = "its process has ended"
     DRAINED = "all its output has been read"
     CLOSED = "the host no longer needs it"
@@ -40,25 +40,25 @@ _State, _Event = KernelState, KernelEvent
 TRANSITIONS: Mapping[KernelState, Mapping[KernelEvent, KernelState]] = {
     _State.STARTING: {
         _Event.UP: _State.IDLE,
-        _Event.UNHEARD: _State.DEAD,
+        _Event.DISCONNECTED: _State.DEAD,
         _Event.EXITED: _State.DEAD,
         _Event.CLOSED: _State.DEAD,
     },
     _State.IDLE: {
         _Event.CELL_SENT: _State.BUSY,
-        _Event.UNHEARD: _State.ENDING,
+        _Event.DISCONNECTED: _State.ENDING,
         _Event.EXITED: _State.ENDING,
         _Event.CLOSED: _State.DEAD,
     },
     _State.BUSY: {
         _Event.CELL_DONE: _State.IDLE,
-        _Event.UNHEARD: _State.ENDING,
+        _Event.DISCONNECTED: _State.ENDING,
         _Event.EXITED: _State.ENDING,
         _Event.CLOSED: _State.DEAD,
     },
     _State.ENDING: {
         _Event.CELL_DONE: _State.ENDING,
-        _Event.EXITED: _State.ENDING,  # it was killed because it was UNHEARD
+        _Event.EXITED: _State.ENDING,  # it was killed because it was DISCONNECTED
         _Event.DRAINED: _State.DEAD,
         _Event.CLOSED: _State.DEAD,
     },

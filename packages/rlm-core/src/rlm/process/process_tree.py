@@ -24,8 +24,8 @@ MARK = "RLM_MARK"
 ENDED = "."
 """Sent to the watcher: rlm ends normally, and has cleaned up."""
 
-_LOOKS = 5  # rounds of the watcher, 0.1 s apart, for processes that were just starting when rlm was killed
-_PATIENCE = 2.0  # seconds for killed processes to vanish; one in uninterruptible sleep takes longer
+_ROUNDS = 5  # rounds of the watcher, 0.1 s apart, for processes that were just starting when rlm was killed
+_KILL_TIMEOUT = 2.0  # seconds for killed processes to vanish; one in uninterruptible sleep takes longer
 _PR_SET_CHILD_SUBREAPER = 36
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -80,7 +80,7 @@ def kill_group(group: int, signal_: signal.Signals = signal.SIGKILL) -> None:
 
 def kill_until_gone(members: Callable[[], Sequence[Process]], reap: Callable[[], object] = lambda: None) -> None:
     """Kill repeatedly, because a killed process may have started another one just before."""
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _KILL_TIMEOUT
     while (alive := members()) and time.monotonic() < end:
         kill(alive)
         time.sleep(0.001)
@@ -151,7 +151,7 @@ def _watch(mark: str, folder: str) -> None:
         kill_group(number)
     import shutil  # late: the watcher must be ready in a few milliseconds
 
-    for _ in range(_LOOKS):
+    for _ in range(_ROUNDS):
         kill_until_gone(lambda: marked(mark))
         # by path: it follows no link, and the owner of the folder is dead. Repeatedly: a process that is being killed
         # may still create a file in it

@@ -30,18 +30,18 @@ def find_program(name: str, path: str, avoid: Iterable[Path]) -> Path | None:
 
     A name with a slash is a path, which must be absolute. Call it before any cell runs.
     """
-    barred = _barred(avoid)
+    avoided = _resolved(avoid)
     above, _, last = name.rpartition("/")
     folders = [above] if above else path.split(os.pathsep)
     candidates = (Path(os.path.realpath(folder), last) for folder in folders if folder.startswith("/"))
-    return next((found for found in candidates if _may_start(found, barred)), None)
+    return next((found for found in candidates if _may_start(found, avoided)), None)
 
 
 def safe_path(path: str, avoid: Iterable[Path]) -> str:
     """Return the folders of `path` with safe programs, for libraries that search PATH themselves."""
-    barred = _barred(avoid)
+    avoided = _resolved(avoid)
     folders = dict.fromkeys(os.path.realpath(each) for each in path.split(os.pathsep) if each.startswith("/"))
-    return os.pathsep.join(each for each in folders if _may_hold(Path(each), barred)) or os.defpath
+    return os.pathsep.join(each for each in folders if _may_hold(Path(each), avoided)) or os.defpath
 
 
 def know_processor() -> None:
@@ -59,28 +59,28 @@ def helper_environment(**more: str) -> dict[str, str]:
     return {"PATH": os.defpath} | more
 
 
-def _may_start(program: Path, barred: list[Path]) -> bool:
+def _may_start(program: Path, avoided: list[Path]) -> bool:
     with suppress(OSError, ValueError):
         real = Path(os.path.realpath(program))
         return (
             stat.S_ISREG(real.stat().st_mode)
             and os.access(real, os.X_OK)
             and _is_ours_alone(real)
-            and _may_hold(real.parent, barred)
-            and _may_hold(program.parent, barred)
+            and _may_hold(real.parent, avoided)
+            and _may_hold(program.parent, avoided)
         )
     return False
 
 
-def _may_hold(folder: Path, barred: list[Path]) -> bool:
+def _may_hold(folder: Path, avoided: list[Path]) -> bool:
     """Whether the content of a folder (a path without links) comes from the system or this user, not from a cell."""
     with suppress(OSError, ValueError):
-        outside = not any(folder.is_relative_to(each) for each in barred)
+        outside = not any(folder.is_relative_to(each) for each in avoided)
         return outside and all(map(_is_ours_alone, (folder, *folder.parents)))
     return False
 
 
-def _barred(folders: Iterable[Path]) -> list[Path]:
+def _resolved(folders: Iterable[Path]) -> list[Path]:
     """Resolve the folders. `/` is ignored: with it no program could be started, and it allows no sandbox either."""
     return [real for folder in folders if (real := Path(os.path.realpath(folder))) != Path("/")]
 

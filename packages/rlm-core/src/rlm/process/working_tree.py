@@ -20,7 +20,7 @@ from secrets import token_hex
 from rlm.process import files
 from rlm.process.programs import helper_environment
 
-PATIENCE = 0.5
+TIMEOUT = 0.5
 """Seconds for all calls of git. The line is not important enough for a longer wait."""
 NAMED = 3
 """The number of files with names in the line."""
@@ -76,7 +76,7 @@ class WorkingTree:
         if state is None:
             return ""
         with suppress(OSError, ValueError, subprocess.SubprocessError), _stand_in(self, state) as environment:
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + TIMEOUT
             diff = ("diff-index", "--numstat", "-z", "--no-ext-diff", "--no-textconv", "--no-renames")
             changed = self._ask(environment, deadline, *diff, "--ignore-submodules=all", self.commit)
             new = self._ask(environment, deadline, "ls-files", "-z", "--others", "--exclude-standard")
