@@ -331,6 +331,30 @@ def test_a_terminal_that_is_closed_ends_the_prompt_in_order(rlm: Make, tmp_path:
     assert more in ([], ["rlm: stdout cannot be written: Input/output error."]), "the output had no reader"
 
 
+def test_a_signal_while_the_prompt_closes_leaves_nothing_open(rlm: Make, tmp_path: Path) -> None:
+    """As when a terminal is closed: the input ends, and SIGHUP follows. The cell ignores its first interrupt."""
+    code = """import pathlib, time
+print('rea' + 'dy')
+while True:
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        pathlib.Path('interrupted').touch()"""
+    with Scripted(lambda _: call("ipython", code=code)) as server:
+        command = rlm(server)
+        start = ["env", "TERM=dumb", str(COMMAND)]
+        screen = Terminal(tmp_path / "tmux", (80, 24), start, command.cwd, command.env())
+        screen.see(">")
+        say(screen, "go", "ready")
+        screen.press("C-d")
+        until((command.cwd / "interrupted").exists)
+        os.kill(command.session.meta["pid"], signal.SIGHUP)
+        screen.see("rlm resume", "over 129")
+        assert command.session.meta["status"] == "cancelled"
+        screen.close()
+        nothing_left(command)
+
+
 def test_a_jupyter_client_works_on_the_kernel_of_a_running_session(rlm: Make, terminal: Open) -> None:
     """The client is jupyter_client, with the connection file that `rlm attach` prints."""
     with Scripted(lambda request: text(f"Heard: {task(request)}")) as server:

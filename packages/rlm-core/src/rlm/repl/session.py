@@ -385,15 +385,23 @@ class Repl:
         self.prompt.refresh()
 
     async def _close(self) -> None:
+        """Cancel what runs, then close the session. A signal meanwhile skips the grace periods, but closes it too."""
         self._closing = True
-        tasks = [
-            task for task in (self._turn, self._cells, self._job, self._opener) if task is not None and not task.done()
-        ]
-        for task in tasks:
+        try:
+            await self._cancel_tasks()
+        except asyncio.CancelledError:  # a terminal that closes ends the input, and then sends SIGHUP
+            await self._cancel_tasks()
+            raise
+        finally:
+            await self._stack.aclose()
+
+    async def _cancel_tasks(self) -> None:
+        tasks = (self._turn, self._cells, self._job, self._opener)
+        running = [task for task in tasks if task is not None and not task.done()]
+        for task in running:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        await self._stack.aclose()
+        if running:
+            await asyncio.wait(running)
 
     def _names(self) -> tuple[str, ...]:
         kernel = self.kernel()
