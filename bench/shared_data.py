@@ -1,10 +1,12 @@
 """The cost of a large `context` for many sub-agents, and of model calls from a cell.
 
-The data is a numpy array if the kernels have numpy (`uv pip install numpy`), otherwise `bytes`.
+`shared-context` uses a numpy array if the kernels have numpy, otherwise `bytes`. `shared-frame` needs pandas and
+pyarrow, `shared-table` needs pyarrow; without them they fail and name the command that installs them.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from functools import partial
@@ -12,7 +14,7 @@ from functools import partial
 from rlm_testkit.scripted import Answer, Request, Scripted, call, text
 
 from bench import processes, runs
-from bench.harness import Bench
+from bench.harness import Bench, RunFailedError
 from bench.measures import RLM, Measure, Sample, Scenario
 
 CHILDREN = 20
@@ -90,17 +92,28 @@ def _shared(name: str, size: int, make: str, read: str, of: str = "") -> Scenari
             "first": Measure(f"{megabytes} are written once: what the first child starts later than without", "s"),
             "start": Measure(f"{megabytes}: what each of the other children starts later than without", "ms", 100),
         },
-        {RLM: partial(_share, make.format(size=size), read)},
+        {RLM: partial(share, make.format(size=size), read)},
         full=1,
         quick=1,
     )
 
 
-def _share(make: str, read: str, bench: Bench) -> Sample:
+def share(make: str, read: str, bench: Bench) -> Sample:
+    """Run a cell that makes the data, and children that read it.
+
+    Raises:
+        RunFailedError: the data cannot be made. If a package is missing, the message is the command that installs it.
+    """
     fan = _Fan(bench, make, read, ", context=data")
     bare = _Fan(bench, make, "1", "")
     for each in (bare, fan):
         runs.rlm(bench, each, {"max_depth": 1, "max_concurrent_agents": CHILDREN + 1, "no_cache_wait": "on"})
+        if missing := re.search(r"No module named '(\w+)'", each.made):
+            python = bench.rlm.resolve().with_name("python")
+            raise RunFailedError(f"the kernels have no {missing[1]}: uv pip install --python {python} {missing[1]}")
+        if len(each.asked) < CHILDREN:
+            *_, reason = each.made.splitlines()
+            raise RunFailedError(f"the data cannot be made: {reason}")
     return {
         "pss": fan.most - fan.before,
         "first": fan.first - bare.first,
@@ -187,6 +200,8 @@ class _Fan:
         self._read = 0
         self.asked: list[float] = []
         self.before = self.most = self.replied = 0.0
+        self.made = ""
+        """The result of the cell that makes the data."""
 
     @property
     def first(self) -> float:
@@ -208,7 +223,9 @@ class _Fan:
 
     def _root(self, request: Request) -> Answer:
         if request.turn == 1:
-            self.before, self.replied = self._memory(), request.at
+            self.before, self.replied, self.made = self._memory(), request.at, request.last
+            if "Error: " in self.made:
+                return text("done")
         return call("ipython", code=self._cells[request.turn]) if request.turn < 2 else text("done")
 
     def _ended(self) -> Answer:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from rlm_testkit.cli import COMMAND
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -38,3 +40,26 @@ def test_an_unknown_scenario_is_refused_with_the_names_of_the_known() -> None:
     )
     assert done.returncode == 1
     assert "There are: prompt, help, start," in done.stderr
+
+
+SHARE = """
+import sys
+from pathlib import Path
+
+from rlm_testkit.cli import COMMAND
+from bench import harness, shared_data
+with harness.Bench(Path(sys.argv[1])) as bench:
+    for cell in ("import no_such_package", "1 / 0"):
+        try:
+            shared_data.share(cell, "1", bench)
+        except harness.RunFailedError as error:
+            print(error)
+"""
+
+
+def test_data_that_cannot_be_made_is_reported_in_a_line_with_the_command_that_installs_a_missing_package() -> None:
+    done = subprocess.run([sys.executable, "-c", SHARE, COMMAND], cwd=ROOT, capture_output=True, text=True, check=True)
+    missing, other = done.stdout.splitlines()
+    python = COMMAND.with_name("python")
+    assert missing == f"the kernels have no no_such_package: uv pip install --python {python} no_such_package"
+    assert other.endswith("ZeroDivisionError: division by zero")
