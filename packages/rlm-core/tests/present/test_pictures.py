@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from rlm.config.environment import PictureProtocol, picture_protocol
-from rlm.present.live.pictures import draw
-from rlm.present.live.sixel import sixels
+from rlm.present.live.pictures import draw, sixels
 from rlm_testkit.png import png
 from rlm_testkit.sample import PICTURE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rlm.repl.blocks import BlockReader
+from rlm.repl.streamed import BlockReader
 
 TEXT = "# Title\n\nOne line\nand another\n\n```python\na = 1\n\nb = 2\n```\nafter\n\n~~~~\n```\n~~~\n~~~~\nend"
 BLOCKS = ["# Title", "One line\nand another", "```python\na = 1\n\nb = 2\n```", "after", "~~~~\n```\n~~~\n~~~~", "end"]

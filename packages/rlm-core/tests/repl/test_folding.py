@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from rlm.repl.folding import HEAD, KEPT, MARKS, TAIL, Folded, Output
+from rlm.repl.streamed import HEAD, KEPT, MARKS, TAIL, Folded, Output
 
 
 def lines(start: int, end: int) -> str:

@@ -9,7 +9,7 @@ from rlm.config.environment import takes_notifications
 from rlm.config.settings import Config
 from rlm.host.agent_tool import Approval
 from rlm.repl.questions import Questions
-from rlm.repl.status import LONG_TURN, ending, rings
+from rlm.repl.screen import LONG_TURN, ending, rings
 
 CALL: dict[str, Any] = {"code": "1", "timeout": 3}
 

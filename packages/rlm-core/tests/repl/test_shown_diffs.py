@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from rlm.repl.folding import HEAD
 from rlm.repl.screen import ReplScreen
+from rlm.repl.streamed import HEAD
 from rlm.sessions.records import CellEndRecord, CellOutputRecord, CellStartRecord
 
 

@@ -12,8 +12,7 @@ from itertools import chain, repeat
 
 from rlm.core.messages import Wire
 from rlm.present.describe import UNREADABLE, USER_CELL, describe, prompt_size, speaker, status_style, turn_name
-from rlm.present.diffs import diff_lines, diff_sign, has_diff, line_style
-from rlm.present.edits import edit_diff, painted_diff
+from rlm.present.diffs import diff_lines, diff_sign, edit_diff, has_diff, line_style, painted_diff
 from rlm.present.humanize import ago, cost, count, many, seconds, tokens
 from rlm.present.outcomes import outcome_of
 from rlm.sessions.meta import RUNNING, Meta

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from rlm.present.describe import first_line
-from rlm.present.edits import diff_of, edit_size
+from rlm.present.diffs import diff_of, edit_size
 
 _TELLING = ("code", "command", "path", "summary")
 """The argument of a tool that describes a call best."""

@@ -6,7 +6,9 @@ Text that has scrolled is never redrawn: scrollback, selection, tmux and ssh wor
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -17,14 +19,14 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.application import in_terminal
 from prompt_toolkit.completion import Completer
 from prompt_toolkit.formatted_text import ANSI, AnyFormattedText
-from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit.history import History, InMemoryHistory
 from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.key_binding import KeyPress
 from prompt_toolkit.lexers import DynamicLexer, Lexer
 from prompt_toolkit.styles import Style
 
+from rlm.process import files
 from rlm.repl.above import Printer, key_input, lent, prompt_output
-from rlm.repl.history import FileHistory
 from rlm.repl.keys import key_bindings
 from rlm.repl.terminal import Entered, View
 
@@ -170,3 +172,33 @@ def _python_lexer() -> Lexer:
     from pygments.lexers.python import PythonLexer
 
     return PygmentsLexer(PythonLexer)
+
+
+class FileHistory(History):
+    """The inputs that were entered earlier in this folder: one per line, as JSON, readable by the owner only.
+
+    Read and write errors are ignored.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def load_history_strings(self) -> Iterable[str]:
+        """Yield the inputs, newest first."""
+        with suppress(OSError):
+            for line in reversed(files.read(self._path).splitlines()):
+                with suppress(ValueError):
+                    yield str(json.loads(line))
+
+    def store_string(self, string: str) -> None:
+        with suppress(OSError):
+            files.make_folder(self._path.parent)
+            try:
+                file = files.open_file(self._path, os.O_WRONLY | os.O_APPEND)
+            except FileNotFoundError:
+                file = files.create(self._path, os.O_WRONLY)
+            try:
+                files.write_all(file, f"{json.dumps(string)}\n".encode())
+            finally:
+                os.close(file)

@@ -6,19 +6,19 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlm.present.diffs import DiffReader, diff_sign, line_style
-from rlm.present.edits import diff_of, painted_diff
-from rlm.present.humanize import many, seconds
+from rlm.config.settings import Config, recording_of
+from rlm.present.diffs import DiffReader, diff_of, diff_sign, line_style, painted_diff
+from rlm.present.humanize import cost, count, many, seconds, tokens
 from rlm.present.live import lines
 from rlm.present.live.frame import frame
 from rlm.present.live.row import Row, fit, paint, wrap
 from rlm.present.live.tree import ROOT, AgentNow, AgentTree, fold
 from rlm.present.markdown import render_markdown
-from rlm.repl.blocks import BlockReader
-from rlm.repl.folding import HEAD, Folded, Output
 from rlm.repl.questions import HELP
+from rlm.repl.streamed import HEAD, BlockReader, Folded, Output
 from rlm.sessions.records import (
     CellEndRecord,
     CellOutputRecord,
@@ -300,3 +300,36 @@ def _arguments(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+# ---- the line at the bottom, and the end of a long turn
+
+LONG_TURN = 10.0
+"""Seconds; a bell rings at the end of a longer turn."""
+
+
+def rings(config: Config, took: float) -> bool:
+    """Whether a bell rings at the end of a turn of `took` seconds."""
+    return config.bell and took >= LONG_TURN
+
+
+def ending(took: float, *, notify: bool) -> str:
+    """The sequence for the end of such a turn: the bell, or a notification (OSC 9) if the terminal supports it."""
+    return f"\x1b]9;rlm: the turn has ended after {seconds(took)}\x1b\\" if notify else "\a"
+
+
+def status(agent: AgentRunner, cwd: Path, queued: int) -> str:
+    """The line: the model, the folder, the use of the context, the cost, the sandbox."""
+    config, prompt, usage = agent.config, agent.prompt_tokens, agent.session.tree_usage
+    share = f" ({prompt * 100 // agent.window} %)" if agent.window else ""
+    parts = [
+        path.name if (path := recording_of(config.model)) else config.model,
+        cwd.name or "/",
+        f"context {count(prompt)}{share}" if prompt else "",
+        tokens(usage, cached=True) if prompt else "",
+        cost(usage) if usage.cost else "",
+        f"sandbox {config.sandbox}" + (" with network" if config.sandboxed and config.sandbox_net else ""),
+        "asks before each cell" if config.confirm else "",
+        f"{queued} queued" if queued else "",
+    ]
+    return " · ".join(filter(None, parts))

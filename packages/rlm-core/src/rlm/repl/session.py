@@ -18,8 +18,7 @@ from rlm.present.humanize import cost, many, seconds, tokens
 from rlm.repl.inputs import Cell, Command, Task, read_input
 from rlm.repl.mentions import attachments, variables
 from rlm.repl.questions import HELP, Questions
-from rlm.repl.screen import ReplScreen
-from rlm.repl.status import ending, rings, status
+from rlm.repl.screen import ReplScreen, ending, rings, status
 from rlm.repl.terminal import Entered, Terminal
 from rlm.sessions.records import Record
 from rlm.text.styled import Style

@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 from rlm.core.messages import Usage, Wire
-from rlm.present.export.pictures import split_uri
+from rlm.present.export.outputs import split_uri
 from rlm.present.export.text import moment, read_object, write_object
 from rlm.present.export.token_data import read_token_data
 from rlm.sessions import journal

@@ -12,12 +12,10 @@ from operator import itemgetter
 
 from rlm.core.messages import Usage
 from rlm.present.describe import UNREADABLE, USER_CELL, describe, first_line, prompt_size, speaker, turn_name
-from rlm.present.diffs import diff_lines, diff_sign, has_diff
-from rlm.present.edits import edit_diff
+from rlm.present.diffs import diff_lines, diff_sign, edit_diff, has_diff
 from rlm.present.export.markup import Child, Html, code, element, escape, markdown, pieces, tag
-from rlm.present.export.pictures import saved_pictures, split_uri
+from rlm.present.export.outputs import saved_pictures, split_uri, with_tables
 from rlm.present.export.table_markup import table_markup
-from rlm.present.export.tables import with_tables
 from rlm.present.export.timeline import timeline
 from rlm.present.humanize import cost, count, many, seconds, tokens
 from rlm.present.outcomes import outcome_of

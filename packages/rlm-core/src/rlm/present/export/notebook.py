@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
-from rlm.present.edits import edit_diff
+from rlm.present.diffs import edit_diff
 from rlm.present.export.notebook_setup import setup
-from rlm.present.export.pictures import saved_pictures, split_uri
-from rlm.present.export.tables import with_tables
+from rlm.present.export.outputs import saved_pictures, split_uri, with_tables
 from rlm.present.export.text import write_object
 from rlm.sessions.records import UserCellRecord
 from rlm.sessions.store import SessionTree

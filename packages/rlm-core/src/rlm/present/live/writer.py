@@ -1,21 +1,22 @@
 """Writes rows to a stream in its own thread, so that a blocked terminal does not block the run.
 
 On a terminal the last lines are a frame that is redrawn in place; permanent lines scroll above it. No terminal mode is
-changed except the echo of typed keys (see `echo`). So a killed run leaves a few lines of text and no broken terminal.
+changed except the echo of typed keys (see `Echo`). So a killed run leaves a few lines of text and no broken terminal.
 """
 
 from __future__ import annotations
 
 import os
+import termios
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TextIO
 
 from rlm.config.environment import PictureProtocol
-from rlm.present.live.echo import Echo
 from rlm.present.live.pictures import draw
 from rlm.present.live.row import Row, fit, measure, paint, wrap
 from rlm.process import files
@@ -193,3 +194,41 @@ def _descriptor(stream: TextIO) -> int | None:
         return stream.fileno()
     except OSError:
         return None
+
+
+_FLAGS = 3  # index of the local modes in the result of tcgetattr
+
+
+class Echo:
+    """Disables the echo of typed keys while the frame is shown, because echoed text would break its rows.
+
+    It acts on the terminal behind the descriptor only if that terminal controls this process, and the process is in its
+    foreground. The next reader gets the typed keys. A killed run cannot restore the echo; bash, zsh and fish restore it
+    after a signal has ended or stopped a program.
+    """
+
+    def __init__(self, terminal: int | None) -> None:
+        self._terminal = terminal
+        self._held = False
+
+    def hold(self) -> None:
+        """Disable the echo, also after another program has enabled it: a shell does so when the run is stopped."""
+        self._held = self._set(on=False) or self._held
+
+    def release(self) -> None:
+        if self._held:
+            self._set(on=True)
+            self._held = False
+
+    def _set(self, *, on: bool) -> bool:
+        """Set the echo; return whether this changed it."""
+        with suppress(OSError, termios.error):
+            if self._terminal is None or os.tcgetpgrp(self._terminal) != os.getpgrp():
+                return False
+            modes = termios.tcgetattr(self._terminal)
+            if bool(modes[_FLAGS] & termios.ECHO) == on:
+                return False
+            modes[_FLAGS] ^= termios.ECHO
+            termios.tcsetattr(self._terminal, termios.TCSANOW, modes)
+            return True
+        return False

@@ -1,7 +1,11 @@
-"""Tables that cells displayed. The session's outputs hold their HTML; it is found by the text of the table."""
+"""What cells displayed: the pictures and tables in the outputs of a session. Nothing is loaded from elsewhere.
+
+A result names its pictures. The HTML of a table is found by the text of the table.
+"""
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterator
@@ -10,9 +14,36 @@ from pathlib import Path
 
 from rlm.process import files
 
-LARGEST = 1_000_000
+LARGEST_PICTURE = 5_000_000
+"""Bytes. A larger picture is named and not shown."""
+
+_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp"}
+_SAVED = re.compile(r"\[picture: [^\]\n]*?outputs/([\w.-]+\.(?:png|jpe?g|gif|webp))\]")
+_URI = re.compile(r"data:(image/(?:png|jpeg|gif|webp));base64,([A-Za-z0-9+/=\s]+)")
+
+
+def saved_pictures(text: str, folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield the name and URI of each picture that a result names and that exists in the session's outputs."""
+    for name in dict.fromkeys(_SAVED.findall(text)):
+        try:
+            data = files.read(folder / "outputs" / name, limit=LARGEST_PICTURE)
+        except OSError:
+            continue
+        kind = _TYPES[name.rpartition(".")[2]]
+        yield name, f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def split_uri(uri: str) -> tuple[str, str] | None:
+    """Return the media type and base64 text of an allowed picture; None for any other URI."""
+    found = _URI.fullmatch(uri)
+    return (found[1], "".join(found[2].split())) if found and len(uri) <= 2 * LARGEST_PICTURE else None
+
+
+# ---- tables
+
+LARGEST_TABLE = 1_000_000
 """Maximum bytes of such a file."""
-MOST = 1_000
+MOST_TABLES = 1_000
 _NAME = re.compile(r"[\w.-]+-table(?:-\d+)?\.json")
 
 
@@ -23,12 +54,12 @@ def saved_tables(folder: Path) -> tuple[tuple[str, str], ...]:
         names = sorted(each.name for each in (folder / "outputs").iterdir() if _NAME.fullmatch(each.name))
     except OSError:
         return ()
-    return tuple(dict(_read(folder / "outputs" / name) for name in names[:MOST]).items() - {("", "")})
+    return tuple(dict(_read(folder / "outputs" / name) for name in names[:MOST_TABLES]).items() - {("", "")})
 
 
 def _read(path: Path) -> tuple[str, str]:
     try:
-        bundle = json.loads(files.read(path, limit=LARGEST))
+        bundle = json.loads(files.read(path, limit=LARGEST_TABLE))
         text, html = bundle["text/plain"].strip("\n"), bundle["text/html"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "", ""
