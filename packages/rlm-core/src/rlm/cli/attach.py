@@ -8,8 +8,8 @@ from pathlib import Path
 from threading import Event
 
 from rlm.cli.arguments import CommandLine
-from rlm.cli.running import find_running
 from rlm.cli.signals import Interrupted, closing_in_order
+from rlm.cli.stop import find_running
 from rlm.cli.streams import say
 from rlm.config.environment import program, state_folder
 from rlm.config.readers import SandboxMode

@@ -14,15 +14,13 @@ from typing import Any
 import msgspec
 
 from rlm.batches.batch import Batch, new_config
-from rlm.batches.config import CONCURRENCY
-from rlm.batches.executor_choice import check_executor, executor_for
+from rlm.batches.config import CONCURRENCY, effects
+from rlm.batches.executors import check_executor, executor_for
 from rlm.batches.folder import BatchFolder, create, exists
-from rlm.batches.ownership import effects
 from rlm.batches.progress import BatchProgress
 from rlm.batches.tasks import check_tasks, part_of, read_tasks
 from rlm.cli.arguments import CommandLine
-from rlm.cli.cwd import working_directory
-from rlm.cli.own_process import close_to_others, ending_orphans
+from rlm.cli.own_process import close_to_others, ending_orphans, working_directory
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
 from rlm.cli.streams import put_json, say, say_effects, stderr, stderr_is_terminal, stdout_is_terminal
 from rlm.config.environment import broker_address, is_ci, is_dumb_terminal, without_effect

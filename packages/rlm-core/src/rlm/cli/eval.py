@@ -21,8 +21,7 @@ from rlm.batches.folder import BatchFolder, create, exists
 from rlm.batches.results import TaskResult
 from rlm.batches.tasks import Job, check_tasks
 from rlm.cli.arguments import CommandLine
-from rlm.cli.cwd import working_directory
-from rlm.cli.own_process import close_to_others, ending_orphans
+from rlm.cli.own_process import close_to_others, ending_orphans, working_directory
 from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
 from rlm.cli.streams import put, put_json, say
 from rlm.config.environment import broker_address

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import fnmatch
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rlm.cli.arguments import CommandLine
-from rlm.cli.opener import open_for_user
 from rlm.cli.output import open_output
 from rlm.cli.streams import put_pieces, say, stdout_is_terminal
+from rlm.config.child_env import opener
 from rlm.config.environment import state_folder
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
-from rlm.errors import ConfigError, SessionError
+from rlm.errors import ConfigError, RlmError, SessionError
 from rlm.present.export import Arguments, Format, export, part
 from rlm.sessions.find import FoundAgent, find_agent, sessions_home
 from rlm.sessions.signing_key import key_or_none
@@ -22,6 +23,8 @@ from rlm.sessions.store import SessionTree, list_sessions, read_tree
 _ENDINGS = {Format.HTML: "html", Format.IPYNB: "ipynb", Format.CHAT: "jsonl", Format.ATIF: "json"}
 _ONE = (Format.HTML, Format.IPYNB, Format.ATIF)
 """Formats whose file holds one session."""
+_PATIENCE = 10
+"""Seconds; an opener passes the file on and exits."""
 
 
 def run(line: CommandLine) -> int:
@@ -48,7 +51,7 @@ def run(line: CommandLine) -> int:
     if "file" not in options:
         say(f"Written to {file}")
     if "open" in options:
-        open_for_user(file)
+        _open_for_user(file)
     return exit_codes.DONE
 
 
@@ -77,3 +80,32 @@ def _found(home: Path, ids: Sequence[str]) -> Iterator[FoundAgent]:
             yield from map(FoundAgent, found)
         else:
             yield find_agent(home, wanted, key)
+
+
+def _open_for_user(file: Path) -> None:
+    """Open a file with the user's default program.
+
+    Raises:
+        RlmError: no program here can open the file.
+    """
+    path = file.absolute()
+    try:
+        program, environment = opener()
+        process = subprocess.Popen(
+            [program, path],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise RlmError(
+            f"{path} is written, but no program can be started to open it: {error}. Open it yourself."
+        ) from None
+    try:
+        code = process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        return  # a browser that the opener itself started keeps running
+    if code:
+        raise RlmError(f"{path} is written, but {program.name} did not open it (exit code {code}). Open it yourself.")

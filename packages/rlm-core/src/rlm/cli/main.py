@@ -68,8 +68,8 @@ def _dispatch(line: CommandLine) -> int:
         from rlm.cli.help import show_help
 
         return show_help(line.command)
-    from rlm.cli.cwd import change_directory, working_directory
     from rlm.cli.output import ends_with_a_result
+    from rlm.cli.own_process import change_directory, working_directory
 
     with ends_with_a_result(line.command in ("", "resume", "demo") and line.wants("json")):
         line.check()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rlm.cli.arguments import CommandLine
-from rlm.cli.cwd import working_directory
 from rlm.cli.output import ends_with_a_result
+from rlm.cli.own_process import working_directory
 from rlm.cli.stdin import GivenTask, prompt_is_meant, read_task, stdin_as_context
 from rlm.cli.streams import put, say
 from rlm.config.environment import broker_address

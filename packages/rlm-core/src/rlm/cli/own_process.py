@@ -1,14 +1,41 @@
-"""What a run does to its own process: hide its memory from other processes, and kill what its commands leave behind."""
+"""What a command does to its own process: set its folder, hide its memory, kill what its commands leave behind."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 
+from rlm.errors import ConfigError
 from rlm.process import process_tree
+
+
+def working_directory() -> Path:
+    """
+    Raises:
+        ConfigError: the directory has been removed.
+    """
+    try:
+        return Path.cwd()
+    except OSError:
+        raise ConfigError("The working directory no longer exists. Change to one that exists.") from None
+
+
+def change_directory(path: str | None) -> None:
+    """Change to the directory that `-C` names, if there is one.
+
+    Raises:
+        ConfigError: the directory cannot be used.
+    """
+    if path is None:
+        return
+    try:
+        os.chdir(path)
+    except (OSError, ValueError) as error:  # a ValueError for a null byte
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"-C {path}: {reason}. Name a folder that exists.") from None
 
 
 @contextmanager
@@ -58,5 +85,7 @@ def close_to_others(*, debug: bool) -> None:
     """
     if os.geteuid() == 0 or debug:
         return
+    import ctypes
+
     with suppress(AttributeError):  # not Linux
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from rlm.cli import reporter
 from rlm.cli.arguments import CommandLine
-from rlm.cli.cwd import working_directory
 from rlm.cli.output import ends_with_a_result
+from rlm.cli.own_process import working_directory
 from rlm.cli.stdin import prompt_is_meant, read_task
 from rlm.cli.streams import say_effects
 from rlm.config.settings import flag

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rlm.cli.arguments import CommandLine
-from rlm.cli.cwd import working_directory
+from rlm.cli.own_process import working_directory
 from rlm.cli.streams import put, say, stderr_is_terminal
 from rlm.config.environment import state_folder
 from rlm.config.sources import read_config

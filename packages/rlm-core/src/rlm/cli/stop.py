@@ -8,13 +8,12 @@ import time
 from pathlib import Path
 
 from rlm.cli.arguments import CommandLine
-from rlm.cli.running import find_running
 from rlm.cli.streams import say
 from rlm.config.environment import state_folder
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.errors import SessionError
-from rlm.sessions.find import sessions_home
+from rlm.sessions.find import find, sessions_home
 from rlm.sessions.meta import RUNNING, process_start
 from rlm.sessions.signing_key import SigningKey, key_or_none
 from rlm.sessions.store import ListedSession, list_sessions, listed_session
@@ -83,3 +82,23 @@ def _has_ended(session: ListedSession, key: SigningKey | None) -> bool:
             return True
         time.sleep(_PAUSE)
     return False
+
+
+def find_running(command: str, home: Path, wanted: str | None, key: SigningKey | None) -> ListedSession:
+    """Return the session with this id, even if it has ended; without an id, the only running session.
+
+    Raises:
+        SessionError: there is none, or more than one.
+    """
+    if wanted is not None:
+        folder = find(home, wanted, key)
+        if (listed := listed_session(folder, key)) is None:
+            raise SessionError(f"Session {folder.name} is not running: it never started.")
+        return listed
+    running = [each for each in list_sessions(home, key) if each.meta.status == RUNNING]
+    if len(running) == 1:
+        return running[0]
+    if not running:
+        raise SessionError(f"No session in {home} is running.")
+    ids = ", ".join(each.folder.name for each in running[:5])
+    raise SessionError(f"{len(running)} sessions are running: {ids}. Name one: rlm {command} ID")
