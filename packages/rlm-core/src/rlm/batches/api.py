@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, TypeVar, Unpack
 
 from rlm.batches.batch import Batch, new_config
-from rlm.batches.executor_choice import executor_for
-from rlm.batches.executors import Executor
+from rlm.batches.executors import Executor, executor_for
 from rlm.batches.folder import BatchFolder, create, exists
-from rlm.batches.own_task import in_own_task
 from rlm.batches.results import TaskResult, read_results
 from rlm.batches.tasks import BatchTask, Job, check_one, check_tasks, jobs_of, read_tasks
 from rlm.batches.work import BatchSettings
@@ -25,6 +24,7 @@ from rlm.text.json_lines import read_typed
 
 Tasks = FilePath | Iterable[str | Mapping[str, Any] | BatchTask]
 ExecutorName = Literal["here", "ray"]
+T = TypeVar("T")
 
 
 def batch(
@@ -61,7 +61,7 @@ def batch(
     config = read_config({}, named=settings)
     place = Path.cwd() / (cwd or "")
     request = _Request(tasks, config, place, executor, concurrency, rollouts)
-    return in_own_task(_without_folder(request) if output is None else _in_folder(request, Path.cwd() / output))
+    return _in_own_task(_without_folder(request) if output is None else _in_folder(request, Path.cwd() / output))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ async def _without_folder(request: _Request) -> AsyncGenerator[TaskResult]:
     tasks, config, cwd = request.tasks, request.config, request.cwd
     checked = iter(_all(request)) if isinstance(tasks, str | os.PathLike) else _each(tasks, config, cwd)
     executor = request.executor_on(BatchSettings(config, cwd))
-    async with aclosing(executor.run(jobs_of(checked, request.rollouts), _ignore)) as results:
+    async with aclosing(executor.run(jobs_of(checked, request.rollouts), lambda _: None)) as results:
         async for result in results:
             yield result
 
@@ -141,5 +141,37 @@ def _numbered(tasks: Iterable[str | Mapping[str, Any] | BatchTask]) -> Iterator[
                 raise ConfigError(f"{where} is a {type(each).__name__}. It must be a prompt or a dict.")
 
 
-def _ignore(_job: Job) -> None:
-    """Does nothing."""
+# ---- a generator that a loop may leave at any time, without closing it
+
+
+async def _in_own_task(values: AsyncGenerator[T]) -> AsyncGenerator[T]:
+    """Yield `values`, which a task of their own produces: the next value is computed when it is asked for.
+
+    If a loop is left early, Python finalizes each generator of a chain by itself, in any order: an outer one while an
+    inner one still runs. Here it finalizes only this one, and the task closes the chain from the inside out.
+    """
+    queue: asyncio.Queue[T | _End] = asyncio.Queue()
+    producer = asyncio.create_task(_produce(values, queue))
+    try:
+        while not isinstance(value := await queue.get(), _End):
+            yield value
+            queue.task_done()
+        await producer
+    finally:
+        if not producer.done() and not producer.cancelling():
+            producer.cancel()
+        await asyncio.wait({producer})
+
+
+class _End:
+    """Follows the last value."""
+
+
+async def _produce(values: AsyncGenerator[T], queue: asyncio.Queue[T | _End]) -> None:
+    try:
+        async with aclosing(values):
+            async for value in values:
+                queue.put_nowait(value)
+                await queue.join()  # until the next one is asked for
+    finally:
+        queue.put_nowait(_End())

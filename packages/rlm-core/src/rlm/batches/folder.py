@@ -14,8 +14,7 @@ from typing import Any, Self
 import msgspec
 from msgspec.structs import replace as with_fields
 
-from rlm.batches import ownership
-from rlm.batches.config import BatchConfig
+from rlm.batches.config import BatchConfig, doubt, signed
 from rlm.batches.results import NAME as RESULTS
 from rlm.batches.results import Finished, ResultsFile, TaskResult, keep, read_results
 from rlm.batches.summary import summary
@@ -45,7 +44,7 @@ def create(path: Path, config: BatchConfig, tasks: Iterable[BatchTask], beside: 
         ConfigError: the folder cannot be created, holds results of another batch, or has other files with these names.
     """
     lines = b"".join(task.line() for task in tasks)
-    value = ownership.signed(msgspec.to_builtins(config), lines, key_or_none(state_folder(), make=True))
+    value = signed(msgspec.to_builtins(config), lines, key_or_none(state_folder(), make=True))
     if os.path.lexists(path / RESULTS):
         raise ConfigError(f"{path} contains results of another batch: there is a {RESULTS} in it. Name another folder.")
     written = {**beside, TASKS: lines}
@@ -90,10 +89,13 @@ class BatchFolder:
             opened.callback(os.close, self._handle)
             lines = self._read(TASKS)
             value = self._read_config()
-            self.doubt = ownership.doubt(value, lines, key_or_none(state_folder()))
+            self.doubt = doubt(value, lines, key_or_none(state_folder()))
             """The reason why the batch may not be this user's own; empty if it is."""
             if self.doubt and not trust:
-                raise ConfigError(ownership.not_yours(path, self.doubt))
+                raise ConfigError(
+                    f"You did not create the batch in {path} on this machine: {self.doubt}. Its results can be read; "
+                    "`rlm batch --resume DIR --trust` lists what would run, then continues."
+                )
             config = read_typed(value, BatchConfig, str(path / CONFIG))
             if self.doubt:  # MCP servers are programs, and would run outside of any sandbox
                 config = with_fields(config, settings={k: v for k, v in config.settings.items() if k != "mcp"})
@@ -140,7 +142,7 @@ class BatchFolder:
             SessionError: the folder cannot be written, or another process has locked it first.
         """
         lines = b"".join(task.line() for task in self.tasks)
-        value = ownership.signed(msgspec.to_builtins(self.config), lines, key_or_none(state_folder(), make=True))
+        value = signed(msgspec.to_builtins(self.config), lines, key_or_none(state_folder(), make=True))
         try:
             files.replace(TASKS, lines, dir_fd=self._handle)
             files.replace(CONFIG, _json(value), dir_fd=self._handle)

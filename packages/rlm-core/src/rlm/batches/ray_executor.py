@@ -15,12 +15,11 @@ from typing import Any
 
 from msgspec.structs import replace as with_fields
 
-from rlm.batches.executors import Started
 from rlm.batches.ray_gate import load_ray, open_gate
 from rlm.batches.ray_sessions import unpack
 from rlm.batches.ray_worker import SECRETS, RayWorker, WorkerSettings, masked_endpoint
 from rlm.batches.results import TaskResult
-from rlm.batches.tasks import Job
+from rlm.batches.tasks import Job, Started
 from rlm.batches.work import BatchSettings, failed
 from rlm.errors import ConfigError, RlmError
 from rlm.text.clip import one_line

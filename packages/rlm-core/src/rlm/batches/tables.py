@@ -13,7 +13,7 @@ from rlm.errors import ConfigError
 from rlm.process import files
 from rlm.text.encodings import decode
 
-Row = tuple[str, dict[str, Any]]
+TableRow = tuple[str, dict[str, Any]]
 """The position of a row, and its fields."""
 
 _BATCH = 1024  # rows of a Parquet file per read
@@ -21,7 +21,7 @@ _JSON = ("schema", "env", "max_turns", "timeout")
 """Fields that a text cell contains as JSON."""
 
 
-def read_table(path: Path, columns: Mapping[str, str], fields: Collection[str]) -> Iterator[Row]:
+def read_table(path: Path, columns: Mapping[str, str], fields: Collection[str]) -> Iterator[TableRow]:
     """Yield the fields of each row; an empty cell is no field. A row without an id gets its number.
 
     `columns` maps fields to columns with other names; all other columns must have the name of a field.
@@ -42,9 +42,9 @@ def read_table(path: Path, columns: Mapping[str, str], fields: Collection[str]) 
         yield where, {"id": number} | typed
 
 
-def _csv(path: Path) -> tuple[list[str], Iterator[Row]]:
+def _csv(path: Path) -> tuple[list[str], Iterator[TableRow]]:
     csv.field_size_limit(1 << 30)
-    text = io.StringIO(decode(_read(path)), newline="")
+    text = io.StringIO(decode(read_file(path)), newline="")
     reader = csv.DictReader(text, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
     try:
         names = list(reader.fieldnames or ())
@@ -53,7 +53,7 @@ def _csv(path: Path) -> tuple[list[str], Iterator[Row]]:
     return names, _csv_rows(path.name, reader)
 
 
-def _csv_rows(name: str, reader: csv.DictReader[str]) -> Iterator[Row]:
+def _csv_rows(name: str, reader: csv.DictReader[str]) -> Iterator[TableRow]:
     while True:
         where = f"{name}, line {reader.line_num + 1}"
         try:
@@ -67,14 +67,14 @@ def _csv_rows(name: str, reader: csv.DictReader[str]) -> Iterator[Row]:
         yield where, row
 
 
-def _parquet(path: Path) -> tuple[list[str], Iterator[Row]]:
+def _parquet(path: Path) -> tuple[list[str], Iterator[TableRow]]:
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
     except ImportError:
         raise ConfigError("Parquet needs pyarrow: install rlm with its extra `parquet`.") from None
     try:
-        table = ParquetFile(io.BytesIO(_read(path)))
+        table = ParquetFile(io.BytesIO(read_file(path)))
     except ArrowException as error:
         raise ConfigError(f"{path.name} is not a Parquet file: {error}") from None
     batches: Iterable[Any] = table.iter_batches(batch_size=_BATCH)
@@ -92,7 +92,11 @@ def _value(where: str, field: str, value: Any) -> Any:
         raise ConfigError(f"{where}: {field} must be JSON, not {value[:60]!r}.") from None
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """
+    Raises:
+        ConfigError: the file cannot be read.
+    """
     try:
         return files.read(files.resolve(path))
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -12,14 +12,13 @@ from typing import Any
 
 import msgspec
 
-from rlm.batches.tables import read_table
+from rlm.batches.tables import read_file, read_table
 from rlm.config.settings import Config
 from rlm.config.sources import read_folder, with_values
 from rlm.core.task import check_task
 from rlm.errors import ConfigError, CredentialsError
 from rlm.host.answers import AnswerSchema
 from rlm.host.factories import NO_KEY, has_endpoint
-from rlm.process import files
 from rlm.text.json_lines import read_objects, read_typed, unique
 
 _SETTINGS = ("model", "tools", "max_turns", "max_depth", "timeout")
@@ -83,6 +82,10 @@ class Job:
         return f"{plain}-{self.rollout}"
 
 
+Started = Callable[[Job], None]
+"""Is called with each job when it begins."""
+
+
 def jobs_of(tasks: Iterable[BatchTask], rollouts: int) -> Iterator[Job]:
     """Yield all rollouts of one task, then those of the next."""
     return (Job(task, rollout) for task in tasks for rollout in range(rollouts))
@@ -101,7 +104,7 @@ def read_tasks(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, Ba
     else:
         if columns:
             raise ConfigError(f"--map is for CSV and Parquet; {path.name} is read as JSON lines.")
-        rows = ((f"{path.name}, line {number}", value) for number, value in read_objects(_read(path), path.name))
+        rows = ((f"{path.name}, line {number}", value) for number, value in read_objects(read_file(path), path.name))
     return ((where, read_typed(value, BatchTask, where)) for where, value in rows)
 
 
@@ -156,13 +159,6 @@ def _check_environment(env: Mapping[str, str]) -> None:
             raise ConfigError(f"env: {name!r} cannot be a variable with this value.")
         if name.startswith("RLM_"):
             raise ConfigError(f"env: {name} belongs to rlm; kernels get no such variables.")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return files.read(files.resolve(path))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def part_of(tasks: list[BatchTask], limit: int | None, shard: tuple[int, int]) -> list[BatchTask]:

@@ -193,8 +193,9 @@ class TaskWorker:
                 shown = [Path(session)] if session else []
                 sandbox = await stack.enter_async_context(Sandbox(policy, folder, shown))
             shell = Bash(
-                cwd if sandbox else files.resolve(cwd), environment, folder, config.exec_timeout, _OUTPUT, _ignore,
-                sandbox.command if sandbox else None, groups=ProcessGroups(supervisor), shell=shell_program(),
+                cwd if sandbox else files.resolve(cwd), environment, folder, config.exec_timeout, _OUTPUT,
+                lambda _: None, sandbox.command if sandbox else None,
+                groups=ProcessGroups(supervisor), shell=shell_program(),
             )  # fmt: skip
             with closing(shell):
                 code, output = await shell.execute(command, config.exec_timeout)
@@ -225,10 +226,6 @@ def failed(job: Job, reason: str) -> TaskResult:
 
 def _end(code: int | None, config: Config) -> str:
     return f"exit code {code}" if code is not None else f"timed out after {config.exec_timeout:g} s"
-
-
-def _ignore(_event: object) -> None:
-    """Does nothing: the events of a command are not shown."""
 
 
 def _write_trajectory(folder: Path) -> None:

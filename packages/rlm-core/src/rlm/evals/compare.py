@@ -14,9 +14,9 @@ from typing import Literal
 
 import msgspec
 
-from rlm.batches.executors import Executor, Started
+from rlm.batches.executors import Executor
 from rlm.batches.results import TaskResult
-from rlm.batches.tasks import BatchTask, Job
+from rlm.batches.tasks import BatchTask, Job, Started
 from rlm.errors import ConfigError
 from rlm.evals.tasks import EvalTask, read_tasks, score
 from rlm.process import files
