@@ -1,13 +1,18 @@
-"""Content blocks and tool calls in the form of the protocol. Pure: JSON objects, which the tests validate."""
+"""Messages, tool calls and sub-agents in the form of the protocol. Pure: JSON objects, which the tests validate."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from rlm.core.messages import Wire
+from rlm.present.describe import first_line
 from rlm.present.titles import title
+from rlm.sessions.records import AgentEndRecord
 from rlm.sessions.transcript import TranscriptCall
+from rlm.text.clip import clip
 
+ROOT = "root"
 MOST = 20_000
 """Maximum characters of output in an update. Each update repeats all output that is shown."""
 
@@ -15,13 +20,14 @@ _KINDS = {"ipython": "execute", "bash": "execute", "edit": "edit", "summarize": 
 _LANGUAGES = {"ipython": "python", "bash": "bash"}
 
 
-def text_block(text: str) -> Wire:
-    return {"type": "text", "text": text}
+def chunk(kind: str, text: str, message: str) -> Wire:
+    """A piece of a message. `kind`: of the user, of the agent, or a thought."""
+    return {"sessionUpdate": kind, "content": {"type": "text", "text": text}, "messageId": message}
 
 
 def text_content(text: str) -> Wire:
     """A text as part of a tool call."""
-    return {"type": "content", "content": text_block(text)}
+    return {"type": "content", "content": {"type": "text", "text": text}}
 
 
 def fenced(text: str, language: str = "") -> str:
@@ -51,15 +57,64 @@ def asked(call: TranscriptCall, cwd: str) -> list[Wire]:
     return [text_content(fenced(code, _LANGUAGES.get(call.tool, "")))] if code else []
 
 
-def locations(call: TranscriptCall, cwd: str) -> list[Wire]:
-    """The files that a call concerns."""
-    path = call.values.get("path")
-    return [{"path": _absolute(path, cwd)}] if call.tool == "edit" and isinstance(path, str) else []
-
-
 def output(text: str) -> list[Wire]:
     return [text_content(fenced(text))] if text.strip() else []
 
 
 def _absolute(path: str, cwd: str) -> str:
     return path if path.startswith("/") else f"{cwd.rstrip('/')}/{path}"
+
+
+def progress(id: str, **fields: object) -> Wire:
+    """What has changed of a call."""
+    return {"sessionUpdate": "tool_call_update", "toolCallId": id, **fields}
+
+
+def started_call(id: str, call: TranscriptCall, cwd: str) -> Wire:
+    started = {
+        "sessionUpdate": "tool_call",
+        "toolCallId": id,
+        "title": call_title(call),
+        "kind": kind_of(call.tool),
+        "status": "in_progress",
+        "rawInput": call.values or {"arguments": call.arguments},
+        "content": asked(call, cwd),
+    }
+    path = call.values.get("path")
+    if call.tool == "edit" and isinstance(path, str):
+        started["locations"] = [{"path": _absolute(path, cwd)}]
+    return started
+
+
+def ended_call(
+    id: str, call: TranscriptCall, result: str, cwd: str, *, ok: bool, pictures: Sequence[Wire] = ()
+) -> Wire:
+    """The end of a call, as an update of it."""
+    shown = clip(result, MOST)
+    parts = [*asked(call, cwd), *output(shown), *pictures]
+    return progress(id, status="completed" if ok else "failed", content=parts, rawOutput=shown)
+
+
+# ---- sub-agents, as calls
+
+
+def agent_id(agent: str) -> str:
+    return agent.removeprefix(f"{ROOT}/")
+
+
+def started_agent(agent: str, prompt: str) -> Wire:
+    return {
+        "sessionUpdate": "tool_call",
+        "toolCallId": agent_id(agent),
+        "title": f"sub-agent: {first_line(prompt)}",
+        "kind": "think",
+        "status": "in_progress",
+        "rawInput": {"task": prompt},
+        "content": [text_content(prompt)],
+    }
+
+
+def ended_agent(agent: str, answer: str, record: AgentEndRecord) -> Wire:
+    said = answer or record.error or record.stop
+    status = "completed" if record.stop == "done" else "failed"
+    return progress(agent_id(agent), status=status, content=[text_content(said)])

@@ -11,8 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from rlm.acp.mcp_servers import with_servers
-from rlm.acp.options import AUTO, CONFIRM, MODE, MODEL, MODES, SANDBOX
+from rlm.acp.options import AUTO, CONFIRM, MODE, MODEL, MODES, SANDBOX, with_servers
 from rlm.acp.prompt import read_prompt
 from rlm.acp.trainer import Contract, read_contract
 from rlm.config.environment import state_folder
@@ -123,7 +122,7 @@ class AcpServer:
 
     async def load_session(self, request: schema.LoadSessionRequest) -> Wire:
         """Show the conversation again, as updates, before the response."""
-        from rlm.acp.history import history_updates
+        from rlm.acp.updates import history_updates
         from rlm.sessions.store import read_tree
 
         session = await self._reopened(request)

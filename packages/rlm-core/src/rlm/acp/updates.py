@@ -1,7 +1,7 @@
-"""Converts the live records of a run to the updates of a session. Pure, apart from its own state.
+"""Converts records to the updates of a session: the live ones of a run, and those of a stored session.
 
-Calls of sub-agents are separate tool calls, whose ids begin with the agent's: `sub-1a2b3c4d/call_7`. Clients without
-nesting show them in order; `_meta` names the agent, and the call that started it.
+Pure, apart from the state of a stream. Calls of sub-agents are separate tool calls, whose ids begin with the agent's:
+`sub-1a2b3c4d/call_7`. Clients without nesting show them in order; `_meta` names the agent and the call that started it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from rlm.acp import content
+from rlm.acp.content import ROOT, chunk, progress
 from rlm.core.messages import Usage, Wire
-from rlm.present.describe import describe, first_line
+from rlm.present.describe import describe
 from rlm.sessions.records import (
     AgentEndRecord,
     AgentStartRecord,
@@ -28,10 +29,10 @@ from rlm.sessions.records import (
     RetryRecord,
     WritingRecord,
 )
-from rlm.sessions.transcript import TranscriptCall
+from rlm.sessions.store import SessionTree
+from rlm.sessions.transcript import TextItem, TranscriptCall, Turn, build
 from rlm.text.clip import join
 
-ROOT = "root"
 _META = "rlm"
 _HALF = content.MOST // 2
 
@@ -119,10 +120,12 @@ class UpdateStream:
 
     def _of_agent(self, agent: str, record: Record) -> Iterator[Wire]:
         match record:
-            case AgentStartRecord():
-                yield self._start_agent(agent, record)
-            case AgentEndRecord():
-                yield self._end_agent(agent, record)
+            case AgentStartRecord(folder=folder):
+                child = f"{agent}/{folder}"
+                yield content.started_agent(child, record.prompt) | self._meta(child)
+            case AgentEndRecord(folder=folder):
+                child = f"{agent}/{folder}"
+                yield content.ended_agent(child, self._answers.pop(child, ""), record)
             case ResultRecord() if agent != ROOT:
                 self._answers[agent] = record.answer
             case _ if agent == ROOT:
@@ -134,7 +137,7 @@ class UpdateStream:
             if running.changed:
                 running.changed = False
                 shown = [*content.asked(running.call, self._cwd), *content.output(str(running.output))]
-                yield _progress(running.id, status="in_progress", content=[*shown, *running.pictures])
+                yield progress(running.id, status="in_progress", content=[*shown, *running.pictures])
 
     def running(self, tool: str, arguments: Wire) -> Wire:
         """The call that is about to run, for a permission request."""
@@ -208,15 +211,9 @@ class UpdateStream:
 
     def _start(self, agent: str, record: CellStartRecord) -> Wire:
         call = TranscriptCall(record.call_id, record.tool, record.arguments)
-        running = _RunningCall(self._new_id(agent, record.call_id), call)
-        self._calls[agent, record.call_id] = running
-        return _call(running.id, call, self._cwd, status="in_progress") | self._meta(agent)
-
-    def _new_id(self, agent: str, call: str) -> str:
-        """Return a unique id: some models restart the numbers of their calls in each message."""
-        id = call if agent == ROOT else f"{_name(agent)}/{call}"
-        self._ids[id] = self._ids.get(id, 0) + 1
-        return id if self._ids[id] == 1 else f"{id}#{self._ids[id]}"
+        id = call.id if agent == ROOT else f"{content.agent_id(agent)}/{call.id}"
+        self._calls[agent, call.id] = running = _RunningCall(_unique(id, self._ids), call)
+        return content.started_call(running.id, call, self._cwd) | self._meta(agent)
 
     def _take_output(self, agent: str, record: CellOutputRecord | DisplayRecord) -> None:
         running = self._calls.get((agent, record.call_id))
@@ -234,15 +231,8 @@ class UpdateStream:
             return  # the call never started
         running.changed = False
         result = record.message["content"] if record.content is None else record.content
-        yield _ended(running.id, running.call, _text(result), ok=bool(record.ok), cwd=self._cwd, more=running.pictures)
-
-    def _start_agent(self, parent: str, record: AgentStartRecord) -> Wire:
-        agent = f"{parent}/{record.folder}"
-        return agent_call(agent, record.prompt) | self._meta(agent)
-
-    def _end_agent(self, parent: str, record: AgentEndRecord) -> Wire:
-        agent = f"{parent}/{record.folder}"
-        return agent_ended(agent, self._answers.pop(agent, ""), record)
+        ok, pictures = bool(record.ok), running.pictures
+        yield content.ended_call(running.id, running.call, _text(result), self._cwd, ok=ok, pictures=pictures)
 
     def _meta(self, agent: str) -> Wire:
         """The name of the agent, and the call that started it."""
@@ -253,62 +243,10 @@ class UpdateStream:
         return {"_meta": {_META: {"agent": agent, "parentToolCallId": calls[-1] if calls else None}}}
 
 
-def agent_call(agent: str, prompt: str) -> Wire:
-    """A sub-agent, as a started call."""
-    return {
-        "sessionUpdate": "tool_call",
-        "toolCallId": _name(agent),
-        "title": f"sub-agent: {first_line(prompt)}",
-        "kind": "think",
-        "status": "in_progress",
-        "rawInput": {"task": prompt},
-        "content": [content.text_content(prompt)],
-    }
-
-
-def agent_ended(agent: str, answer: str, record: AgentEndRecord) -> Wire:
-    ok = record.stop == "done"
-    said = answer or record.error or record.stop
-    return _progress(_name(agent), status="completed" if ok else "failed", content=[content.text_content(said)])
-
-
-def _call(id: str, call: TranscriptCall, cwd: str, *, status: str) -> Wire:
-    started = {
-        "sessionUpdate": "tool_call",
-        "toolCallId": id,
-        "title": content.call_title(call),
-        "kind": content.kind_of(call.tool),
-        "status": status,
-        "rawInput": call.values or {"arguments": call.arguments},
-        "content": content.asked(call, cwd),
-    }
-    places = content.locations(call, cwd)
-    return started | ({"locations": places} if places else {})
-
-
-def _ended(id: str, call: TranscriptCall, result: str, *, ok: bool, cwd: str, more: list[Wire]) -> Wire:
-    shown = _Output()
-    shown.add(result)
-    parts = [*content.asked(call, cwd), *content.output(str(shown)), *more]
-    return _progress(id, status="completed" if ok else "failed", content=parts, rawOutput=str(shown))
-
-
-def ended_call(id: str, call: TranscriptCall, cwd: str) -> Wire:
-    """A call of an earlier run, with its result."""
-    ended = _ended(id, call, call.content, ok=call.ok is True, cwd=cwd, more=[])
-    return _call(id, call, cwd, status="completed") | ended | {"sessionUpdate": "tool_call"}
-
-
-def _progress(id: str, **fields: object) -> Wire:
-    return {"sessionUpdate": "tool_call_update", "toolCallId": id, **fields}
-
-
-def chunk(kind: str, text: str, message: str) -> Wire:
-    return {"sessionUpdate": kind, "content": content.text_block(text), "messageId": message}
-
-
-def _name(agent: str) -> str:
-    return agent.removeprefix(f"{ROOT}/")
+def _unique(id: str, ids: dict[str, int]) -> str:
+    """Return an id that is not used yet: some models restart the numbers of their calls in each message."""
+    ids[id] = ids.get(id, 0) + 1
+    return id if ids[id] == 1 else f"{id}#{ids[id]}"
 
 
 def _fits(call: TranscriptCall, arguments: Wire) -> bool:
@@ -321,3 +259,42 @@ def _rest(whole: str, shown: str) -> str:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+# ---- a stored session
+
+
+def history_updates(tree: SessionTree) -> Iterator[Wire]:
+    """The conversation of a stored session: of the root, its calls, and its sub-agents with their answers."""
+    names: dict[str, int] = {}
+    for item in build(tree.records()):
+        match item:
+            case TextItem(kind="task"):
+                yield chunk("user_message_chunk", item.text, f"record-{item.id}")
+            case Turn() if item.number:
+                yield from _past_turn(item, tree, names)
+
+
+def _past_turn(turn: Turn, tree: SessionTree, names: dict[str, int]) -> Iterator[Wire]:
+    if turn.reasoning.strip():
+        yield chunk("agent_thought_chunk", turn.reasoning, f"record-{turn.id}")
+    if turn.text.strip():
+        yield chunk("agent_message_chunk", turn.text, f"record-{turn.id}")
+    for call in turn.calls:
+        id, cwd = _unique(call.id, names), tree.meta.cwd
+        ended = content.ended_call(id, call, call.content, cwd, ok=call.ok is True)
+        yield content.started_call(id, call, cwd) | ended | {"sessionUpdate": "tool_call"}
+        yield from _past_agents(call, tree)
+
+
+def _past_agents(call: TranscriptCall, tree: SessionTree) -> Iterator[Wire]:
+    for folder in call.children:
+        child = tree.child(folder)
+        if child is None:
+            continue
+        task = next((i.text for i in build(child.records()) if isinstance(i, TextItem) and i.kind == "task"), "")
+        status = "completed" if child.meta.status == "done" else "failed"
+        shown = content.started_agent(f"{ROOT}/{folder}", task) | {"status": status}
+        answer = child.meta.answer_preview or child.meta.error or child.meta.status
+        shown["content"] = [*shown["content"], content.text_content(answer)]
+        yield shown
