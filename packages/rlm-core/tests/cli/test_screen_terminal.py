@@ -19,6 +19,7 @@ import pytest
 from rlm.config.readers import ColorChoice
 from rlm.core.messages import Usage
 from rlm.present.live import open_screen
+from rlm.present.live.lines import footer
 from rlm_testkit.tmux import Terminal, terminals
 from rlm_testkit.waiting import TIMEOUT, until
 
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import get_args
 from msgspec import convert
 from rlm.present.live import open_screen
+from rlm.present.live.lines import footer, header
 from rlm.config.readers import ColorChoice
 from rlm.core.messages import Usage
 from rlm.sessions.records import JournalRecord, WatchedRecord, type_name
@@ -47,7 +49,7 @@ def step(name):
         time.sleep(0.01)
 
 def tell(type, agent="root", **body):
-    screen(convert({"type": type, "agent": agent, "id": 0, "ts": 0} | body, KINDS[type]))
+    screen.show(convert({"type": type, "agent": agent, "id": 0, "ts": 0} | body, KINDS[type]))
 
 def reply(agent="root"):
     tell("message", agent, id=1, message={"role": "assistant", "content": ""}, usage=USAGE)
@@ -59,7 +61,7 @@ def end(agent="root", ok=True):
     tell("cell_end", agent, call_id="c", tool="ipython", ok=ok, duration=0.4)
 
 with open_screen(sys.stderr, quiet=quiet, color=ColorChoice.AUTO, silence=silence) as screen:
-    screen.header(model="gpt-4o", cwd="/src", tools=("ipython",))
+    screen.say(header(model="gpt-4o", cwd="/src", tools=("ipython",)))
     tell("delta", text="Let me look at \\x1b[2J\\x1b]0;owned\\x07the files")
     step("cell")
     reply()
@@ -79,7 +81,7 @@ with open_screen(sys.stderr, quiet=quiet, color=ColorChoice.AUTO, silence=silenc
     end()
     tell("result", status="done", stop_reason="done", answer="42", turns=1, usage=USAGE)
     print("42", flush=True)
-    screen.footer(turns=2, agents=1 + children, usage=Usage(2400, 160), resume="rlm resume 7f3a", stop="done")
+    screen.say(footer(turns=2, agents=1 + children, usage=Usage(2400, 160), resume="rlm resume 7f3a", stop="done"))
 """
 
 STEPS = ("cell", "children", "end")
@@ -245,7 +247,7 @@ def test_a_stream_whose_reader_has_gone_is_ignored() -> None:
     os.close(reader)
     with os.fdopen(writer, "w") as stream, open_screen(stream, quiet=False, color=ColorChoice.AUTO) as screen:
         screen.note("one")
-        screen.footer(turns=1, agents=1, usage=Usage())
+        screen.say(footer(turns=1, agents=1, usage=Usage()))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

@@ -12,10 +12,10 @@ from rlm.sessions.records import CellEndRecord, CellOutputRecord, CellStartRecor
 def shown(tool: str, arguments: dict[str, str], *printed: str) -> str:
     put: list[str] = []
     screen = ReplScreen(put.append, lambda: (80, 24), color=True)
-    screen(CellStartRecord(1.0, "c", tool, json.dumps(arguments)))
+    screen.show(CellStartRecord(1.0, "c", tool, json.dumps(arguments)))
     for text in printed:
-        screen(CellOutputRecord(1.0, "c", text))
-    screen(CellEndRecord(2.0, "c", tool, True, 1.0))
+        screen.show(CellOutputRecord(1.0, "c", text))
+    screen.show(CellEndRecord(2.0, "c", tool, True, 1.0))
     return "".join(put)
 
 

@@ -22,7 +22,7 @@ from rlm.present.export import Arguments, Format, export, part
 from rlm.present.export.markup import pieces
 from rlm.present.export.table_markup import table_markup
 from rlm.present.export.text import portable
-from rlm.present.export.timing import IDLE, Axis, Doing, merged, times
+from rlm.present.export.timing import IDLE, Activity, Axis, merged, times
 from rlm.present.show import show_tree
 from rlm.sessions import Session
 from rlm.sessions.store import SessionTree, read_tree
@@ -407,9 +407,9 @@ def test_every_format_is_text_that_can_be_written(tmp_path: Path, format: Format
 
 def test_the_time_of_an_agent_is_divided_into_model_cells_and_waiting(tree: SessionTree) -> None:
     reported = times(tree)
-    assert reported.total(Doing.MODEL) == pytest.approx(2 + 2 + 4 + 2 + 2)
-    assert reported.total(Doing.TOOL) == pytest.approx(4 * 0.4, abs=0.2)
-    assert reported.total(Doing.WAIT) == pytest.approx(
+    assert reported.total(Activity.MODEL) == pytest.approx(2 + 2 + 4 + 2 + 2)
+    assert reported.total(Activity.TOOL) == pytest.approx(4 * 0.4, abs=0.2)
+    assert reported.total(Activity.WAIT) == pytest.approx(
         [*tree.children[2].records()][-1].ts - next(iter(tree.children[0].records())).ts + QUEUED, abs=0.01
     ), "agents in the queue are waited for, too"
     assert reported.end - reported.start == pytest.approx(tree.meta.metrics["duration"], abs=0.1)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from rlm.core.messages import Wire
-from rlm.present.describe import first_line
+from rlm.present.describe import LANGUAGES, first_line
+from rlm.present.markdown import fenced
 from rlm.present.titles import title
 from rlm.sessions.records import AgentEndRecord
 from rlm.sessions.transcript import TranscriptCall
@@ -17,7 +17,6 @@ MOST = 20_000
 """Maximum characters of output in an update. Each update repeats all output that is shown."""
 
 _KINDS = {"ipython": "execute", "bash": "execute", "edit": "edit", "summarize": "think"}
-_LANGUAGES = {"ipython": "python", "bash": "bash"}
 
 
 def chunk(kind: str, text: str, message: str) -> Wire:
@@ -28,13 +27,6 @@ def chunk(kind: str, text: str, message: str) -> Wire:
 def text_content(text: str) -> Wire:
     """A text as part of a tool call."""
     return {"type": "content", "content": {"type": "text", "text": text}}
-
-
-def fenced(text: str, language: str = "") -> str:
-    """A Markdown code block whose fence is longer than any in the text."""
-    longest = max(map(len, re.findall(r"`{3,}", text)), default=2)
-    fence = "`" * (longest + 1)
-    return f"{fence}{language}\n{text.rstrip(chr(10))}\n{fence}"
 
 
 def kind_of(tool: str) -> str:
@@ -54,11 +46,11 @@ def asked(call: TranscriptCall, cwd: str) -> list[Wire]:
         path = _absolute(values["path"], cwd)
         return [{"type": "diff", "path": path, "oldText": values["old_str"], "newText": values["new_str"]}]
     code = call.code
-    return [text_content(fenced(code, _LANGUAGES.get(call.tool, "")))] if code else []
+    return [text_content(fenced(code.rstrip("\n"), LANGUAGES.get(call.tool, "")))] if code else []
 
 
 def output(text: str) -> list[Wire]:
-    return [text_content(fenced(text))] if text.strip() else []
+    return [text_content(fenced(text.rstrip("\n")))] if text.strip() else []
 
 
 def _absolute(path: str, cwd: str) -> str:

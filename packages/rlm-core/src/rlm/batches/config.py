@@ -16,6 +16,7 @@ import msgspec
 
 from rlm.batches.tasks import BatchTask
 from rlm.config.settings import Config, flag
+from rlm.present.humanize import listed
 from rlm.sessions.signing_key import SigningKey
 from rlm.text.clip import one_line
 from rlm.version import VERSION
@@ -77,7 +78,8 @@ def effects(batch: BatchConfig, tasks: list[BatchTask], config: Config) -> Itera
     policy = config.sandbox if config.sandboxed else "off, so everything runs with your permissions"
     yield f"works in {batch.cwd}, executor {batch.executor}; sandbox: {policy}"
     models = {config.model, *(task.model for task in tasks if task.model)}
-    yield f"gives {len(tasks):,} tasks to {_some(models)}; a model acts on them; a recording runs its cells"
+    named = listed([one_line(model, _LONGEST) for model in sorted(models)], _SHOWN)
+    yield f"gives {len(tasks):,} tasks to {named}; a model acts on them; a recording runs its cells"
     if brought := [f"{flag(name)} {text}" for name, text in batch.settings.items() if name != "model"]:
         yield f"brings settings: {', '.join(brought)}"
     if batch.workdir_from:
@@ -99,9 +101,3 @@ def _each(
         yield f"{words} {one_line(text, _LONGEST)}"
     if len(found) > _SHOWN:
         yield f"{words} {len(found) - _SHOWN:,} more, which are in tasks.jsonl"
-
-
-def _some(names: Iterable[str]) -> str:
-    shown = sorted(names)
-    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-    return ", ".join(one_line(name, _LONGEST) for name in shown[:_SHOWN]) + more

@@ -26,6 +26,7 @@ from rlm.core import exit_codes
 from rlm.errors import ConfigError, McpError, RlmError, SessionError
 from rlm.host.factories import NO_KEY, mcp_clients, open_sandbox_policy
 from rlm.kernel import JupyterKernel, KernelSpec
+from rlm.present.humanize import listed
 from rlm.process.limits import check_limits
 from rlm.process.supervisor import Supervisor
 from rlm.providers.catalog import ModelFacts, no_such_model
@@ -134,9 +135,7 @@ def _model(model: str, where: Endpoint, models: dict[str, ModelFacts]) -> Iterat
         window = models[model].window if model in models else None
         yield CheckResult("model", model + (f", a context of {window:,} tokens" if window else ""))
     if models:
-        some = ", ".join(list(models)[:LISTED])
-        more = f" and {len(models) - LISTED} more" if len(models) > LISTED else ""
-        yield CheckResult("models", f"the endpoint has {some}{more}")
+        yield CheckResult("models", f"the endpoint has {listed(list(models), LISTED)}")
 
 
 async def _models_of(where: Endpoint, api: str) -> dict[str, ModelFacts] | None:

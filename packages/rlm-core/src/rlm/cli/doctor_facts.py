@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from rlm.config.environment import network_settings, program
 from rlm.config.settings import Config
+from rlm.present.humanize import listed
 from rlm.process.programs import helper_environment
 from rlm.sandbox import SandboxPolicy
 from rlm.version import VERSION
@@ -157,5 +158,4 @@ def sandbox_contents(policy: SandboxPolicy, config: Config) -> Iterator[CheckRes
 
 def _listed(paths: list[str]) -> str:
     here = f"{Path.cwd()}{os.sep}"
-    names = [path.removeprefix(here) for path in paths]
-    return ", ".join(names[:_SOME]) + (f" and {len(names) - _SOME} more" if len(names) > _SOME else "")
+    return listed([path.removeprefix(here) for path in paths], _SOME)

@@ -24,7 +24,7 @@ from rlm.core.task import RunResult
 from rlm.errors import AgentError, RlmError
 from rlm.host.host import Host
 from rlm.host.spec import AgentSpec
-from rlm.present.live import Screen, open_screen
+from rlm.present.live import Screen, lines, open_screen
 from rlm.present.live.writer import WIDEST
 from rlm.process import files
 from rlm.process.limits import check_limits
@@ -130,7 +130,7 @@ class RunReporter:
     def _hear(self, record: Record) -> None:
         if isinstance(record, SessionRecord):
             self._header(record)
-        self._screen(record)
+        self._screen.show(record)
         if self._config.json and (self._config.deltas or not isinstance(record, DeltaRecord | WritingRecord)):
             self._put(record)
 
@@ -151,7 +151,7 @@ class RunReporter:
 
     def _header(self, session: SessionRecord) -> None:
         config = self._config
-        self._screen.header(
+        row = lines.header(
             model=_shown(config.model),
             cwd=session.cwd,
             tools=config.tools,
@@ -159,13 +159,14 @@ class RunReporter:
             sandbox=config.sandbox + (" with network" if config.sandbox_net and config.sandboxed else ""),
             recorded=config.recording is not None,
         )
+        self._screen.say(row)
         for note in (*without_effect(), *session.notes, *self._notes):
             self._screen.note(note)
 
     def _close(self, code: int, error: str = "") -> int:
         """Report the end of the run in every requested form."""
         end = self._session.result() if self._session else no_result(exit_codes.stop_of(code))
-        self._screen(end)
+        self._screen.show(end)
         with ExitStack() as rest:  # a failure in one of these must not stop the others
             rest.callback(self._footer, end)
             if end.status == "limit" and end.error:  # shows the provider's message if it was the reason
@@ -194,7 +195,7 @@ class RunReporter:
             there, home = Path(session.meta.cwd), session.folder.parent.parent
             if changed := self._tree.changes(there, state_folder(), skip=home):
                 self._screen.note(f"changed: {changed}")
-        self._screen.footer(
+        row = lines.footer(
             turns=int(session.meta.metrics.get("tree_turns", session.meta.turns)),
             agents=session.agents,
             usage=session.tree_usage,
@@ -202,6 +203,7 @@ class RunReporter:
             resume=resume_command(resume_words(session, self._config, self._directory), stop, self._config),
             stop=stop,
         )
+        self._screen.say(row)
 
 
 _RAISED = {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from rlm.present.describe import first_line, status_style
+from rlm.present.describe import first_line, status_style, status_text
 from rlm.present.humanize import count, many, seconds
 from rlm.present.outcomes import call_outcome
+from rlm.present.show import clean
 from rlm.sessions import journal
 from rlm.sessions.records import MessageRecord
 from rlm.sessions.store import SessionTree
@@ -29,12 +30,10 @@ def _failed(tree: SessionTree) -> bool:
     if tree.meta.status not in ("done", "running") or tree.meta.metrics.get("failed_calls", 0) > 0:
         return True
     results = (record for record in journal.records_of(tree.folder, MessageRecord) if record.role == "tool")
-    return any(_result_failed(record) for record in results)
-
-
-def _result_failed(record: MessageRecord) -> bool:
-    content = str(record.message["content"])
-    return bool(call_outcome(content, ok=record.ok is not False, exit_status=record.exit_status).failure)
+    return any(
+        call_outcome(str(each.message["content"]), ok=each.ok is not False, exit_status=each.exit_status).failure
+        for each in results
+    )
 
 
 def show_brief(tree: SessionTree, canvas: Canvas, *, failed: Collection[str] | None = None) -> int:
@@ -65,18 +64,16 @@ def _fitting(widths: dict[str, int], whole: int) -> dict[str, int]:
 def _row(tree: SessionTree) -> dict[str, Span]:
     meta = tree.meta
     indent = "  " * tree.agent.count("/")
-    status = meta.stop_reason or meta.status if meta.status == "limit" else meta.status
     failed = int(meta.metrics.get("failed_calls", 0))
     why = first_line(meta.error) or (f"{many(failed, 'call')} failed" if failed else "")
-    task = " ".join(plain(meta.prompt_preview).split())
     return {
         "id": Span(f"{indent}{tree.folder.name}"),
-        "status": Span(plain(status), status_style(meta.status)),
+        "status": Span(plain(status_text(meta)), status_style(meta.status)),
         "turns": Span(many(meta.turns, "turn")),
         "tokens": Span(count(meta.usage.prompt + meta.usage.completion), Style.DIM),
         "time": Span(seconds(meta.metrics.get("duration", 0.0)), Style.DIM),
-        "why": Span(" ".join(plain(why).split()), Style.RED if meta.error else Style.YELLOW),
-        "task": Span(task),
+        "why": Span(clean(why), Style.RED if meta.error else Style.YELLOW),
+        "task": Span(clean(meta.prompt_preview)),
     }
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rlm.present.humanize import count, many, seconds, short
+from rlm.present.humanize import count, listed, many, seconds, short
+from rlm.sessions.meta import Meta
 from rlm.sessions.records import (
     AgentStartRecord,
     AnswerRecord,
@@ -33,6 +34,8 @@ SHORTEST = 0.05
 _FILES = 5  # maximum number of files that are named
 UNREADABLE = "Some of this journal cannot be read."
 USER_CELL = "the user ran a cell"
+LANGUAGES = {"ipython": "python", "bash": "bash"}
+"""The language of the code of each tool."""
 
 _STATUS = {
     "done": Style.GREEN,
@@ -69,6 +72,11 @@ def status_style(status: str) -> Style:
     return _STATUS.get(status, Style.PLAIN)
 
 
+def status_text(meta: Meta) -> str:
+    """The status of a session, or the name of the limit that stopped it."""
+    return meta.stop_reason or meta.status if meta.status == "limit" else meta.status
+
+
 def describe(record: Record, turns: Sequence[int] = (), *, names: int | None = None) -> Description | None:
     """Describe a record; None for a record that has no text of its own.
 
@@ -88,7 +96,7 @@ def describe(record: Record, turns: Sequence[int] = (), *, names: int | None = N
         case ReplayedRecord() if record.recorded:
             return _replayed(record)
         case _:
-            return _end(record)
+            return _step(record)
 
 
 def _pause(record: RetryRecord | WaitingRecord) -> Description:
@@ -100,7 +108,7 @@ def _pause(record: RetryRecord | WaitingRecord) -> Description:
 
 def _replayed(record: ReplayedRecord) -> Description:
     """A sub-agent's recorded result that is returned again. `rlm show` adds the name of the sub-agent."""
-    did = [f"changed {_listed(record.changed, _FILES)}"] * bool(record.changed) + ["ran commands"] * record.commands
+    did = [f"changed {listed(record.changed, _FILES)}"] * bool(record.changed) + ["ran commands"] * record.commands
     effects = f"; its effects were not repeated: it {' and '.join(did)}" if did else ""
     label = f"replayed, not run again: {short(record.recorded)}"
     return Description(label, first_line(record.prompt), effects, Style.YELLOW if did else Style.DIM)
@@ -108,65 +116,49 @@ def _replayed(record: ReplayedRecord) -> Description:
 
 def _fresh_kernel(record: KernelRecord | KernelResumedRecord, names: int | None) -> Description:
     if isinstance(record, KernelRecord):
-        return Description("kernel restarted", record.why, _lost(record.lost, names))
+        lost = f"; lost: {listed(record.lost, names)}" if record.lost else ""
+        return Description("kernel restarted", record.why, lost)
     return Description("fresh kernel", detail=f"; {_resumed_kernel(record, names)}", style=Style.DIM)
-
-
-def _lost(lost: Sequence[str], most: int | None) -> str:
-    return f"; lost: {_listed(lost, most)}" if lost else ""
-
-
-def _listed(names: Sequence[str], most: int | None) -> str:
-    more = f" and {len(names) - most} more" if most is not None and len(names) > most else ""
-    return f"{', '.join(names[:most])}{more}"
 
 
 def _resumed_kernel(record: KernelResumedRecord, most: int | None) -> str:
     if record.rerun is not None:
-        differing = _listed(list(map(str, record.differing)), most)
-        return f"{many(record.rerun, 'cell')} run again; " + (
-            f"other results: {differing}" if differing else "same results"
-        )
+        differing = listed(list(map(str, record.differing)), most)
+        results = f"other results: {differing}" if differing else "same results"
+        return f"{many(record.rerun, 'cell')} run again; {results}"
     if record.restored:
         return " ".join(record.restored.split())
     if not record.gone:
         return "no variable was defined"
-    return f"gone: {_listed(record.gone, most)}; `--replay` runs the cells again"
+    return f"gone: {listed(record.gone, most)}; `--replay` runs the cells again"
 
 
-def _end(record: Record) -> Description | None:
-    if isinstance(record, LimitRecord):
-        return Description("limit reached", record.stop_reason, "; the model is asked for its answer")
-    return _minor(record)
-
-
-def _minor(record: Record) -> Description | None:
+def _step(record: Record) -> Description | None:
+    """The steps of a run that are no problem."""
     match record:
+        case LimitRecord():
+            said = Description("limit reached", record.stop_reason, "; the model is asked for its answer")
         case ResumeRecord():
-            return Description("resumed", style=Style.BOLD_BLUE, minor=True)
+            said = Description("resumed", style=Style.BOLD_BLUE, minor=True)
+        case RerunRecord(same=True):
+            said = Description("a recorded cell has the same result again", style=Style.DIM, minor=True)
         case RerunRecord():
-            return _rerun(record)
+            said = Description("a recorded cell now has another result", first_line(record.content or ""))
         case AnswerRecord():
-            return Description("answer", first_line(record.answer), style=Style.GREEN, minor=True)
+            said = Description("answer", first_line(record.answer), style=Style.GREEN, minor=True)
         case AgentStartRecord():
-            return Description(f"{record.folder} starts", style=Style.MAGENTA, minor=True)
+            said = Description(f"{record.folder} starts", style=Style.MAGENTA, minor=True)
         case ResultRecord():
-            return Description(
-                stop_label(record.stop_reason), record.error, style=status_style(record.status), minor=True
-            )
+            style = status_style(record.status)
+            said = Description(stop_label(record.stop_reason), record.error, style=style, minor=True)
         case _:
             return None
+    return said
 
 
 def stop_label(stop: str) -> str:
     """`done`, `interrupted`, `failed`, `stopped: max_turns`."""
     return {"done": "done", "cancelled": "interrupted", "error": "failed"}.get(stop, f"stopped: {stop}")
-
-
-def _rerun(record: RerunRecord) -> Description:
-    if record.same:
-        return Description("a recorded cell has the same result again", style=Style.DIM, minor=True)
-    return Description("a recorded cell now has another result", first_line(record.content or ""))
 
 
 _DROPS = {

@@ -68,9 +68,12 @@ class DiffReader:
             if (kind := self._in_hunk(line)) is not DiffLine.NONE:
                 return kind
             self._old = self._new = 0  # the hunk was truncated
-        if hunk := _HUNK.match(line):
-            return self._begin_hunk(hunk)
-        return self._outside(line)
+        if not (hunk := _HUNK.match(line)):
+            return self._outside(line)
+        self._old, self._new = (int(1 if lines is None else lines) for lines in hunk.groups())
+        self.files += self._named == "+++" or not self.files
+        self._in_head, self._named = False, ""
+        return DiffLine.HUNK
 
     def _in_hunk(self, line: str) -> DiffLine:
         match line[:1]:
@@ -90,12 +93,6 @@ class DiffReader:
                 return DiffLine.CONTEXT
             case _:
                 return DiffLine.NONE
-
-    def _begin_hunk(self, hunk: re.Match[str]) -> DiffLine:
-        self._old, self._new = (int(1 if lines is None else lines) for lines in hunk.groups())
-        self.files += self._named == "+++" or not self.files
-        self._in_head, self._named = False, ""
-        return DiffLine.HUNK
 
     def _outside(self, line: str) -> DiffLine:
         if line.startswith("diff --git "):
@@ -164,16 +161,13 @@ def diff_of(arguments: dict[str, Any]) -> str:
     path, old, new = (arguments.get(name) for name in ("path", "old_str", "new_str"))
     if not (isinstance(path, str) and isinstance(old, str) and isinstance(new, str)):
         return ""
-    return "\n".join([f"--- {path}", f"+++ {path}", *_changes(old.splitlines(), new.splitlines(), len(old) + len(new))])
-
-
-def _changes(old: list[str], new: list[str], size: int) -> Iterator[str]:
-    if size > _COMPARED:
-        yield from (f"-{line}" for line in old)
-        yield from (f"+{line}" for line in new)
-        return
-    lines = list(unified_diff(old, new, n=max(len(old), len(new)), lineterm=""))
-    yield from (line for line in lines[2:] if not line.startswith("@@"))
+    before, after = old.splitlines(), new.splitlines()
+    if len(old) + len(new) > _COMPARED:
+        lines = [*(f"-{line}" for line in before), *(f"+{line}" for line in after)]
+    else:
+        diff = list(unified_diff(before, after, n=max(len(before), len(after)), lineterm=""))
+        lines = [line for line in diff[2:] if not line.startswith("@@")]
+    return "\n".join([f"--- {path}", f"+++ {path}", *lines])
 
 
 def painted_diff(diff: str) -> list[Span]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from rlm.present.show import LINES, Block, Inset, Shown, described, draw
+from rlm.present.show import LINES, Block, Inset, TreeRenderer, described, draw
 from rlm.sessions import journal
 from rlm.sessions.meta import Meta
 from rlm.sessions.records import AgentStartRecord, Journalled, MessageRecord
@@ -27,7 +27,7 @@ class Follower:
         """`whole`: outputs are not truncated."""
         self._root = folder
         self._canvas = canvas
-        self._shown = Shown(None if whole else LINES, color=canvas.color)
+        self._shown = TreeRenderer(None if whole else LINES, color=canvas.color)
         self._read: Counter[Path] = Counter()  # bytes read of each journal
         self._turns: defaultdict[Path, list[int]] = defaultdict(list)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
 from rlm.core.messages import Usage
 from rlm.sessions.records import DisplayRecord, WritingRecord
 
@@ -17,6 +20,12 @@ def count(number: int) -> str:
 
 def many(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def listed(names: Sequence[str], most: int | None) -> str:
+    """`a, b, c and 4 more`: at most `most` names."""
+    more = f" and {len(names) - most} more" if most is not None and len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def seconds(duration: float) -> str:
@@ -66,6 +75,11 @@ def spent(turns: int, usage: Usage | None = None) -> str:
     if usage is None:
         return worked
     return worked + f"{tokens(usage) if turns else '':>19}"
+
+
+def lineage(path: str) -> Iterator[str]:
+    """The path of an agent and of all agents above it, the root first."""
+    return accumulate(path.split("/"), "{}/{}".format)
 
 
 def short(path: str) -> str:

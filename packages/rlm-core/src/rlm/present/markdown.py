@@ -42,6 +42,14 @@ def render_markdown(text: str, width: int, *, color: bool) -> str:
     return "\n".join(painted(line, color=color).rstrip() for line in lines)
 
 
+def fenced(text: str, language: str = "") -> str:
+    """A code block whose fence is longer than any in the text."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
 @cache
 def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
@@ -75,11 +83,6 @@ class _Renderer:
                 yield (Span("─" * min(width, 40), Style.DIM),)
             case "paragraph":
                 yield from self._lines(node, width)
-            case _:
-                yield from self._container(node, width)
-
-    def _container(self, node: SyntaxTreeNode, width: int) -> Iterator[Line]:
-        match node.type:
             case "bullet_list" | "ordered_list":
                 yield from self._list(node, width)
             case "table":

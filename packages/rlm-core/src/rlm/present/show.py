@@ -11,9 +11,19 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 
 from rlm.core.messages import Wire
-from rlm.present.describe import UNREADABLE, USER_CELL, describe, prompt_size, speaker, status_style, turn_name
+from rlm.present.describe import (
+    LANGUAGES,
+    UNREADABLE,
+    USER_CELL,
+    describe,
+    prompt_size,
+    speaker,
+    status_style,
+    status_text,
+    turn_name,
+)
 from rlm.present.diffs import diff_lines, diff_sign, edit_diff, has_diff, line_style, painted_diff
-from rlm.present.humanize import ago, cost, count, many, seconds, tokens
+from rlm.present.humanize import ago, cost, count, lineage, many, seconds, tokens
 from rlm.present.outcomes import outcome_of
 from rlm.sessions.meta import RUNNING, Meta
 from rlm.sessions.records import Record, ResultRecord, UserCellRecord
@@ -26,8 +36,6 @@ LINES = 24
 """Maximum lines of an output, unless the whole is requested."""
 LONGEST = 2_000
 """Maximum characters of a line of an output, unless the whole is requested."""
-
-LANGUAGES = {"ipython": "python", "bash": "bash"}
 
 
 # ---- rlm ls
@@ -76,7 +84,7 @@ def _table(sessions: Sequence[ListedSession], now: float) -> dict[str, list[str]
     """The cells by column, as text and not as spans: there may be thousands of sessions."""
     metas = [listed.meta for listed in sessions]
     usages = [meta.tree_usage for meta in metas]
-    folders = {cwd: _clean(cwd) for cwd in {meta.cwd for meta in metas}}
+    folders = {cwd: clean(cwd) for cwd in {meta.cwd for meta in metas}}
     return {
         "id": [listed.name for listed in sessions],
         "age": [ago(now - meta.updated_time) for meta in metas],
@@ -87,7 +95,7 @@ def _table(sessions: Sequence[ListedSession], now: float) -> dict[str, list[str]
         "cost": [cost(usage) for usage in usages],
         "time": [seconds(_duration(meta, now)) for meta in metas],
         "folder": [folders[meta.cwd] for meta in metas],
-        "task": [_clean(meta.prompt_preview) for meta in metas],
+        "task": [clean(meta.prompt_preview) for meta in metas],
     }
 
 
@@ -132,12 +140,11 @@ def _duration(meta: Meta, now: float) -> float:
 
 
 def _status(meta: Meta, *, foreign: bool = False) -> str:
-    """The status, or the name of the limit that stopped the session."""
-    status = meta.stop_reason or meta.status if meta.status == "limit" else meta.status
-    return _clean(("foreign, " if foreign else "") + status)
+    return clean(("foreign, " if foreign else "") + status_text(meta))
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
+    """Convert foreign text to one line without terminal control sequences and repeated blanks."""
     return " ".join(plain(text).split())
 
 
@@ -171,7 +178,7 @@ def show_tree(tree: SessionTree, canvas: Canvas, *, whole: bool = False, failed:
     `whole`: outputs are not truncated. `failed`: only the failures of these agents.
     """
     canvas.put(_head(tree))
-    draw(Shown(LINES if not whole else None, color=canvas.color, failed=failed).agent(tree), canvas)
+    draw(TreeRenderer(LINES if not whole else None, color=canvas.color, failed=failed).agent(tree), canvas)
 
 
 def draw(blocks: Iterable[Block | Inset], canvas: Canvas, edge: Sequence[Span] = ()) -> None:
@@ -197,19 +204,15 @@ def _head(tree: SessionTree) -> list[Span]:
     first = [
         Span(tree.folder.name, Style.BOLD),
         Span("  "),
-        _painted_status(meta),
+        Span(_status(meta), status_style(meta.status)),
         Span("  "),
-        Span(_clean(meta.model)),
+        Span(clean(meta.model)),
     ]
     where = [] if meta.depth else [Span("\n"), Span(plain(str(tree.folder)), Style.DIM)]
     return [*first, Span(f"  {spent} · {took}"), *where]
 
 
-def _painted_status(meta: Meta) -> Span:
-    return Span(_status(meta), status_style(meta.status))
-
-
-class Shown:
+class TreeRenderer:
     """How a tree is drawn: outputs are truncated to `lines` (None: not at all); `color` highlights code.
 
     `failed`: show only failed calls, these agents with their ancestors, and other problems.
@@ -218,7 +221,7 @@ class Shown:
     def __init__(self, lines: int | None, *, color: bool, failed: Collection[str] | None = None) -> None:
         self._lines = lines
         self._color = color
-        self._failed = None if failed is None else {above for agent in failed for above in _with_parents(agent)}
+        self._failed = None if failed is None else {above for agent in failed for above in lineage(agent)}
 
     def agent(self, tree: SessionTree) -> Iterator[Block | Inset]:
         placed: set[str] = set()
@@ -276,7 +279,8 @@ class Shown:
             yield from self._call(call, tree)
 
     def _is_wanted(self, call: TranscriptCall, tree: SessionTree) -> bool:
-        return bool(outcome_of(call).failure) or any(map(self._wants, _children(call, tree)))
+        children = (child for name in call.children if (child := tree.child(name)))
+        return bool(outcome_of(call).failure) or any(map(self._wants, children))
 
     def _call(self, call: TranscriptCall, tree: SessionTree) -> Iterator[Block | Inset]:
         yield Block(_call_head(call))
@@ -300,15 +304,6 @@ class Shown:
         if self._lines is None:
             return Block(list(_all_lines(text.split("\n"), styles or repeat(style), None)), edge)
         return Block([*_shortened(text, self._lines, styles, style)], edge)
-
-
-def _with_parents(agent: str) -> Iterator[str]:
-    names = agent.split("/")
-    yield from ("/".join(names[:length]) for length in range(1, len(names) + 1))
-
-
-def _children(call: TranscriptCall, tree: SessionTree) -> Iterator[SessionTree]:
-    return (child for name in call.children if (child := tree.child(name)))
 
 
 def _is_trouble(item: Item, turns: Sequence[int]) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 
 from rlm.present.describe import first_line
 from rlm.present.diffs import diff_of, edit_size
+from rlm.sessions.transcript import TranscriptCall
 
 _TELLING = ("code", "command", "path", "summary")
 """The argument of a tool that describes a call best."""
@@ -30,12 +30,7 @@ _QUOTES = re.compile(r"[rbuRBU]{0,2}(\"\"\"|''')")
 
 def title(tool: str, arguments: str) -> str:
     """The title of a call. The model wrote `arguments`, which may be invalid JSON."""
-    try:
-        values = json.loads(arguments)
-    except (ValueError, RecursionError):
-        return first_line(arguments)
-    if not isinstance(values, dict):
-        return first_line(arguments)
+    values = TranscriptCall("", tool, arguments).values
     if tool == "edit" and diff_of(values):
         return f"{first_line(values['path'])} {edit_size(values)}"
     name = next((name for name in _TELLING if isinstance(values.get(name), str)), "")
@@ -72,13 +67,7 @@ def _telling_statements(code: str) -> Iterator[str]:
             end = "" if quoted[1] in line[quoted.end() :] else quoted[1]
         elif _IMPORT.match(line):
             end = ")" if "(" in line and ")" not in line else ""
-            yield from _behind_import(line)
+            behind = map(str.strip, line.split(";")[1:])  # `import os; os.listdir()`
+            yield from (statement for statement in behind if statement and not _DULL.match(statement))
         elif line and not _DULL.match(line):
             yield line
-
-
-def _behind_import(line: str) -> Iterator[str]:
-    """The statement after an import on the same line: `import os; os.listdir()`."""
-    for statement in map(str.strip, line.split(";")[1:]):
-        if statement and not _DULL.match(statement):
-            yield statement

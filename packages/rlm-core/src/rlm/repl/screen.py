@@ -31,6 +31,7 @@ from rlm.sessions.records import (
     UserCellStartRecord,
     UserOutputRecord,
 )
+from rlm.sessions.transcript import TranscriptCall
 from rlm.text.clip import one_line
 from rlm.text.styled import Canvas, Span, Style
 from rlm.text.terminal import plain
@@ -65,7 +66,8 @@ class ReplScreen:
         self._user_since = 0.0
         self._shown_last = ""
 
-    def __call__(self, record: Record) -> None:
+    def show(self, record: Record) -> None:
+        """Print a record of any agent of the tree."""
         now = time.monotonic()
         rows = lines.rows_of(self.tree, record, now)
         self.tree = fold(self.tree, record, now)
@@ -94,7 +96,8 @@ class ReplScreen:
         """Print cells of the agent and of the user. Return whether the record belonged to a cell."""
         match record:
             case CellStartRecord():
-                self._show_call(record.tool, _arguments(record.arguments))
+                call = TranscriptCall("", record.tool, record.arguments)
+                self._begin_cell(_AGENT, record.tool, _program(call.values))
             case CellOutputRecord(text=text):
                 self._print_output(_AGENT, text)
             case CellEndRecord(ok=ok, duration=duration):
@@ -230,9 +233,6 @@ class ReplScreen:
 
     # ---- cells
 
-    def _show_call(self, tool: str, arguments: dict[str, Any]) -> None:
-        self._begin_cell(_AGENT, tool, _program(arguments))
-
     def _begin_cell(self, whose: str, name: str, code: str) -> None:
         self._outputs[whose], self._diffs[whose] = Output(), DiffReader()
         self._show_code(name, code)
@@ -292,14 +292,6 @@ def _painted(text: str, reader: DiffReader) -> list[Span]:
 def _program(arguments: dict[str, Any]) -> str:
     code = arguments.get("code") or arguments.get("command") or diff_of(arguments) or None
     return code if isinstance(code, str) else json.dumps(arguments, ensure_ascii=False, indent=1)
-
-
-def _arguments(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 # ---- the line at the bottom, and the end of a long turn

@@ -380,7 +380,7 @@ class Repl:
         return spec, Host(spec.config)
 
     def _hear(self, record: Record) -> None:
-        self.screen(record)
+        self.screen.show(record)
         self.prompt.refresh()
 
     async def _close(self) -> None:

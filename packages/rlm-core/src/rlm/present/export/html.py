@@ -11,7 +11,17 @@ from itertools import groupby
 from operator import itemgetter
 
 from rlm.core.messages import Usage
-from rlm.present.describe import UNREADABLE, USER_CELL, describe, first_line, prompt_size, speaker, turn_name
+from rlm.present.describe import (
+    LANGUAGES,
+    UNREADABLE,
+    USER_CELL,
+    describe,
+    first_line,
+    prompt_size,
+    speaker,
+    status_text,
+    turn_name,
+)
 from rlm.present.diffs import diff_lines, diff_sign, edit_diff, has_diff
 from rlm.present.export.markup import Child, Html, code, element, escape, markdown, pieces, tag
 from rlm.present.export.outputs import saved_pictures, split_uri, with_tables
@@ -30,8 +40,6 @@ OUTPUT = 200_000
 """Maximum characters of a result in the page; the session holds all of it."""
 SHORT = 40
 """Lines of a result that are visible without unfolding it."""
-
-_LANGUAGES = {"ipython": "python", "bash": "bash"}
 
 
 def page(tree: SessionTree) -> Iterator[str]:
@@ -91,8 +99,7 @@ def _header(tree: SessionTree, title: str) -> Html:
 
 
 def _pill(tree: SessionTree) -> Html:
-    reason = tree.meta.stop_reason if tree.meta.status == "limit" else None
-    return tag("span", reason or tree.meta.status, class_=f"pill {tree.meta.status}")
+    return tag("span", status_text(tree.meta), class_=f"pill {tree.meta.status}")
 
 
 def _answers(tree: SessionTree) -> Iterator[Child]:
@@ -220,7 +227,7 @@ def _call(call: TranscriptCall, tree: SessionTree) -> Child:
 def _program(call: TranscriptCall) -> Html:
     if diff := edit_diff(call):
         return code(f"{clip(diff, OUTPUT, 'the session')}\n", "diff")
-    language = _LANGUAGES.get(call.tool, "python")
+    language = LANGUAGES.get(call.tool, "python")
     program = call.code
     return code(clip(program, OUTPUT, "the session"), language) if program else escape(clip(call.arguments, OUTPUT))
 

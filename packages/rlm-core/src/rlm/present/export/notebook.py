@@ -11,6 +11,7 @@ from rlm.present.diffs import edit_diff
 from rlm.present.export.notebook_setup import setup
 from rlm.present.export.outputs import saved_pictures, split_uri, with_tables
 from rlm.present.export.text import write_object
+from rlm.present.markdown import fenced
 from rlm.sessions.records import UserCellRecord
 from rlm.sessions.store import SessionTree
 from rlm.sessions.transcript import Item, TextItem, TranscriptCall, Turn, build, user_call
@@ -86,9 +87,9 @@ def _call(call: TranscriptCall, tree: SessionTree) -> Iterator[Cell]:
         case "bash" if call.code:
             yield _run_again(call, f"%%bash\n{call.code}", tree)
         case "edit" if diff := edit_diff(call):
-            yield _markdown(f"**edit**\n\n{_fenced(diff, 'diff')}\n\n{_fenced(clip(call.content, OUTPUT))}")
+            yield _markdown(f"**edit**\n\n{fenced(diff, 'diff')}\n\n{fenced(clip(call.content, OUTPUT))}")
         case _:
-            yield _markdown(f"**{call.tool}**\n\n{_fenced(call.arguments)}\n\n{_fenced(clip(call.content, OUTPUT))}")
+            yield _markdown(f"**{call.tool}**\n\n{fenced(call.arguments)}\n\n{fenced(clip(call.content, OUTPUT))}")
     for name in call.children:
         child = tree.child(name)
         if child:
@@ -100,13 +101,6 @@ def _run_again(call: TranscriptCall, source: str, tree: SessionTree) -> Cell:
     """A cell to run again. A cell that failed may fail again; the notebook then continues with the next cell."""
     failed = {"metadata": {"tags": ["raises-exception"]}} if call.ok is False else {}
     return _code(source, _outputs(call, tree)) | failed
-
-
-def _fenced(text: str, language: str = "") -> str:
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _markdown(text: str) -> Cell:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rlm.core.messages import Usage
 from rlm.present.export.markup import Child, Html, element, tag
-from rlm.present.export.timing import Axis, Doing, Times, TimeSpan, spans, times
+from rlm.present.export.timing import Activity, Axis, Times, TimeSpan, spans, times
 from rlm.present.humanize import count, seconds
 from rlm.sessions.store import SessionTree
 
@@ -17,7 +17,7 @@ DEEPEST = 4
 """Maximum number of levels that are indented."""
 TICKS = 5
 
-_NAMES = {Doing.MODEL: "model", Doing.TOOL: "cells and commands", Doing.WAIT: "waiting for sub-agents"}
+_NAMES = {Activity.MODEL: "model", Activity.TOOL: "cells and commands", Activity.WAIT: "waiting for sub-agents"}
 
 _TOKENS = {"model": "prompt tokens", "cached": "cached ones", "out": "completion tokens"}
 """The parts of the token bar, by their CSS classes."""
@@ -37,11 +37,11 @@ def timeline(tree: SessionTree) -> Child:
 
 
 def _legend(agents: list[tuple[SessionTree, Times]], axis: Axis) -> Html:
-    totals = {doing: sum(when.total(doing) for _, when in agents) for doing in Doing}
+    totals = {activity: sum(when.total(activity) for _, when in agents) for activity in Activity}
     usage = sum((each.meta.usage for each, _ in agents), Usage())
     kinds = (
-        tag("span", tag("i", class_=f"k-{doing}"), f"{_NAMES[doing]} ", tag("b", seconds(total)))
-        for doing, total in totals.items()
+        tag("span", tag("i", class_=f"k-{activity}"), f"{_NAMES[activity]} ", tag("b", seconds(total)))
+        for activity, total in totals.items()
     )
     paid = f"{count(usage.prompt)} in, {count(usage.cached)} of them cached; {count(usage.completion)} out"
     bar = (tag("span", tag("i", class_=f"k-{kind}"), name) for kind, name in _TOKENS.items())
@@ -56,7 +56,7 @@ def _row(tree: SessionTree, when: Times, axis: Axis, most: int) -> Child:
     dot = tag("span", "●", class_=f"dot {tree.meta.status}")
     name = tag("a", dot, task, href=f"#{tree.agent}", title=f"{tree.agent}: {task}", class_=f"name d{depth}")
     drawn = (_bar(span, tree, axis) for span in spans(tree))
-    durations = ", ".join(f"{_NAMES[doing]} {seconds(when.total(doing))}" for doing in Doing)
+    durations = ", ".join(f"{_NAMES[activity]} {seconds(when.total(activity))}" for activity in Activity)
     bars = element("svg", drawn, **_box(20), role="img", aria_label=durations)
     line = element("div", bars, _tokens(tree.meta.usage, most), class_="line")
     usage = tree.meta.usage
@@ -70,10 +70,10 @@ def _box(height: int) -> dict[str, str]:
 
 def _bar(span: TimeSpan, tree: SessionTree, axis: Axis) -> Html:
     start, end = axis.place(span.start) * WIDTH, axis.place(span.end) * WIDTH
-    top, height = (7, 6) if span.doing is Doing.WAIT else (2, 16)
+    top, height = (7, 6) if span.activity is Activity.WAIT else (2, 16)
     width = max(NARROWEST, end - start)
     title = tag("title", f"{span.label}: {seconds(span.length)}")
-    shape = Html(f'<rect x="{start:.0f}" y="{top}" width="{width:.0f}" height="{height}" class="s-{span.doing}">')
+    shape = Html(f'<rect x="{start:.0f}" y="{top}" width="{width:.0f}" height="{height}" class="s-{span.activity}">')
     return tag("a", shape, title, Html("</rect>"), href=f"#{tree.agent}:{span.place}", tabindex=-1)
 
 

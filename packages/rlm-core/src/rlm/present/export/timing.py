@@ -19,7 +19,7 @@ IDLE = 10.0
 Interval = tuple[float, float]
 
 
-class Doing(StrEnum):
+class Activity(StrEnum):
     MODEL = "model"  # the model answers
     TOOL = "tool"  # a cell or a command runs
     WAIT = "wait"  # a cell waits for sub-agents
@@ -29,7 +29,7 @@ class Doing(StrEnum):
 class TimeSpan:
     """A span in seconds since 1970. `place` is the id of the turn's record; it names the anchor in the page."""
 
-    doing: Doing
+    activity: Activity
     start: float
     end: float
     place: int
@@ -44,12 +44,12 @@ class TimeSpan:
 class Times:
     """The spans of one agent. `busy` is when it was active; pauses shorter than IDLE count as busy."""
 
-    totals: Mapping[Doing, float]
+    totals: Mapping[Activity, float]
     busy: Sequence[Interval]
 
-    def total(self, doing: Doing) -> float:
+    def total(self, activity: Activity) -> float:
         """Seconds of one activity. For TOOL, without the time in which a cell waited for sub-agents."""
-        return self.totals.get(doing, 0.0)
+        return self.totals.get(activity, 0.0)
 
     @property
     def start(self) -> float:
@@ -64,25 +64,22 @@ def spans(tree: SessionTree) -> Iterator[TimeSpan]:
     """Yield the spans of an agent, turn by turn."""
     for item in build(tree.records()):
         if isinstance(item, Turn):
-            yield from _turn(item, tree)
+            label = f"turn {item.number}" if item.number else "summary"
+            yield TimeSpan(Activity.MODEL, item.started, item.ended, item.id, label)
+            for call in item.calls:
+                yield from _call(call, item, tree)
 
 
 def times(tree: SessionTree) -> Times:
-    totals = dict.fromkeys(Doing, 0.0)
+    totals = dict.fromkeys(Activity, 0.0)
     busy: list[Interval] = []
     for span in spans(tree):
-        totals[span.doing] += span.length
+        totals[span.activity] += span.length
         if busy and busy[-1][0] <= span.start <= busy[-1][1] + IDLE:
             busy[-1] = (busy[-1][0], max(busy[-1][1], span.end))
         else:
             busy.append((span.start, span.end))
     return Times(totals, merged(busy, IDLE))
-
-
-def _turn(turn: Turn, tree: SessionTree) -> Iterable[TimeSpan]:
-    yield TimeSpan(Doing.MODEL, turn.started, turn.ended, turn.id, f"turn {turn.number}" if turn.number else "summary")
-    for call in turn.calls:
-        yield from _call(call, turn, tree)
 
 
 def _call(call: TranscriptCall, turn: Turn, tree: SessionTree) -> Iterable[TimeSpan]:
@@ -92,11 +89,11 @@ def _call(call: TranscriptCall, turn: Turn, tree: SessionTree) -> Iterable[TimeS
     at = call.started
     for start, end in _waits(call, tree):
         if start > at:
-            yield TimeSpan(Doing.TOOL, at, start, turn.id, call.tool)
-        yield TimeSpan(Doing.WAIT, start, end, turn.id, f"waits for {many(len(call.children), 'sub-agent')}")
+            yield TimeSpan(Activity.TOOL, at, start, turn.id, call.tool)
+        yield TimeSpan(Activity.WAIT, start, end, turn.id, f"waits for {many(len(call.children), 'sub-agent')}")
         at = end
     if call.ended > at:
-        yield TimeSpan(Doing.TOOL, at, call.ended, turn.id, call.tool)
+        yield TimeSpan(Activity.TOOL, at, call.ended, turn.id, call.tool)
 
 
 def _waits(call: TranscriptCall, tree: SessionTree) -> list[Interval]:

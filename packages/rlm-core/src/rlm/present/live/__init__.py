@@ -6,16 +6,14 @@ Records are folded into the current tree (`tree`); `lines` and `frame` format it
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from io import StringIO
-from pathlib import Path
 from typing import TextIO
 
 from rlm.config.environment import PictureProtocol
 from rlm.config.readers import ColorChoice
-from rlm.core.messages import Usage
 from rlm.present.live import lines
 from rlm.present.live.frame import frame
 from rlm.present.live.row import Row
@@ -43,7 +41,7 @@ class Screen:
         self._said = 0.0
         self._tree = AgentTree()
 
-    def __call__(self, record: Record) -> None:
+    def show(self, record: Record) -> None:
         """Show a record of any agent of the tree; the records are those that `--json` prints.
 
         For the root's last record the call returns after the live tree is removed: the terminal is then free for the
@@ -56,61 +54,24 @@ class Screen:
         if rows and not (waits and (self._live or now < self._said + self._silence)):
             self._said = now
             for row in rows:
-                self._say(row, error=isinstance(record, ErrorRecord))
+                self.say(row, error=isinstance(record, ErrorRecord))
         if not self._quiet:
             self._writer.show(partial(frame, self._tree))
         if isinstance(record, ResultRecord | RunEndRecord) and (record.agent or ROOT) == ROOT:
             self.flush()
 
-    def header(
-        self,
-        *,
-        model: str,
-        cwd: str | Path,
-        tools: Sequence[str],
-        session_id: str = "",
-        sandbox: str = "off",
-        recorded: bool = False,
-    ) -> None:
-        """Print the model, folder, tools and sandbox. `recorded`: no model is asked."""
-        self._say(
-            lines.header(
-                model=model,
-                cwd=str(cwd),
-                tools=tools,
-                session_id=session_id,
-                sandbox=sandbox,
-                recorded=recorded,
-            )
-        )
-
-    def footer(
-        self,
-        *,
-        turns: int,
-        agents: int,
-        usage: Usage,
-        duration: float | None = None,
-        resume: str = "",
-        stop: str = "",
-    ) -> None:
-        """Print the totals of the whole tree.
-
-        `resume` is the command that resumes the session; empty if there is none.
-        """
-        self._say(lines.footer(turns=turns, agents=agents, usage=usage, duration=duration, resume=resume, stop=stop))
+    def say(self, row: Row, *, error: bool = False) -> None:
+        """Print a line. With `quiet` only errors are printed."""
+        if error or not self._quiet:
+            self._writer.say(row)
 
     def note(self, text: str) -> None:
         """Print one line of rlm itself."""
-        self._say(Row((Span(text, Style.DIM),)))
+        self.say(Row((Span(text, Style.DIM),)))
 
     def flush(self) -> None:
         """Wait until all output is written, or cannot be written."""
         self._writer.flush()
-
-    def _say(self, row: Row, *, error: bool = False) -> None:
-        if error or not self._quiet:
-            self._writer.say(row)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from rlm.present.describe import first_line
-from rlm.present.humanize import many, seconds, short, spent
+from rlm.present.humanize import lineage, many, seconds, short, spent
 from rlm.present.live.row import Row, clean
 from rlm.present.live.tree import ROOT, AgentNow, AgentState, AgentTree
 from rlm.text.styled import Span, Style, columns, pad, wrap
@@ -52,16 +52,10 @@ def _chosen(tree: AgentTree, room: int) -> list[AgentNow]:
     """The agents that fit, parents first. Agents at work come before waiting ones, each with its ancestors."""
     chosen = {ROOT}
     for agent in sorted(tree.agents.values(), key=lambda agent: agent.state is AgentState.WAITING):
-        lineage = {path for path in _lineage(agent.path) if path in tree.agents} - chosen
-        if len(chosen) + len(lineage) <= room:
-            chosen |= lineage
+        more = {path for path in lineage(agent.path) if path in tree.agents} - chosen
+        if len(chosen) + len(more) <= room:
+            chosen |= more
     return [agent for path, agent in tree.agents.items() if path in chosen]
-
-
-def _lineage(path: str) -> Iterator[str]:
-    while path:
-        yield path
-        path = path.rpartition("/")[0]
 
 
 def _families(agents: Sequence[AgentNow]) -> Families:

@@ -118,8 +118,10 @@ def _notice(agent: AgentNow, record: Record) -> list[Row]:
 # ---- the first line and the last
 
 
-def header(*, model: str, cwd: str, tools: Sequence[str], session_id: str, sandbox: str, recorded: bool) -> Row:
-    """The header: model, folder, tools and sandbox."""
+def header(
+    *, model: str, cwd: str, tools: Sequence[str], session_id: str = "", sandbox: str = "off", recorded: bool = False
+) -> Row:
+    """The model, sandbox, tools, session and folder. `recorded`: no model is asked."""
     model_part = (Span(model), Span(" (recorded)", Style.YELLOW)) if recorded else (Span(model),)
     rest = [
         f"sandbox {sandbox}",
@@ -134,7 +136,10 @@ def header(*, model: str, cwd: str, tools: Sequence[str], session_id: str, sandb
 def footer(
     *, turns: int, agents: int, usage: Usage, duration: float | None = None, resume: str = "", stop: str = ""
 ) -> Row:
-    """`12 turns · 3 agents · 84k in (71k cached) / 6k out · 41 s · $0.31 · rlm resume 7f3a`; a stop comes first."""
+    """`12 turns · 3 agents · 84k in (71k cached) / 6k out · 41 s · $0.31 · rlm resume 7f3a`: the totals of the tree.
+
+    A stop comes first. `resume` is the command that resumes the session; empty if there is none.
+    """
     stopped = [Span(stop_label(stop), Style.YELLOW)] if stop not in ("", "done") else []
     parts = [
         *stopped,

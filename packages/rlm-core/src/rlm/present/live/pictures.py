@@ -46,7 +46,9 @@ def draw(path: str, protocol: PictureProtocol, width: int) -> str:
     (pixels,) = struct.unpack(">I", data[16:20])
     columns = max(1, min(-(-pixels // _COLUMN), WIDEST, width - 2))
     coded = base64.b64encode(data).decode()
-    return "".join(_kitty(coded, columns)) if protocol is PictureProtocol.KITTY else _iterm2(coded, columns)
+    if protocol is PictureProtocol.KITTY:
+        return "".join(_kitty(coded, columns))
+    return f"\x1b]1337;File=inline=1;width={columns};preserveAspectRatio=1:{coded}\x07"
 
 
 def _kitty(coded: str, columns: int) -> Iterator[str]:
@@ -55,10 +57,6 @@ def _kitty(coded: str, columns: int) -> Iterator[str]:
     for number, piece in enumerate(pieces):
         first = f"a=T,f=100,q=2,c={columns}," if number == 0 else "q=2,"
         yield f"\x1b_G{first}m={int(number < len(pieces) - 1)};{piece}\x1b\\"
-
-
-def _iterm2(coded: str, columns: int) -> str:
-    return f"\x1b]1337;File=inline=1;width={columns};preserveAspectRatio=1:{coded}\x07"
 
 
 # ---- sixels, for terminals without another protocol: 216 colours; a wide picture is scaled down
@@ -96,10 +94,10 @@ def _band(rows: Pixels) -> str:
             if colour not in masks:
                 masks[colour] = [0] * len(row)
             masks[colour][column] |= 1 << bit
-    return "$".join(f"#{colour}{_coded(mask)}" for colour, mask in masks.items())
+    return "$".join(f"#{colour}{_run_lengths(mask)}" for colour, mask in masks.items())
 
 
-def _coded(mask: list[int]) -> str:
+def _run_lengths(mask: list[int]) -> str:
     runs = ((chr(63 + value), len(list(run))) for value, run in groupby(mask))
     return "".join(f"!{length}{sign}" if length > 3 else sign * length for sign, length in runs)
 
