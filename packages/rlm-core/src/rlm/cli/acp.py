@@ -6,7 +6,7 @@ import logging
 
 from rlm.cli.arguments import CommandLine
 from rlm.cli.own_process import close_to_others, ending_orphans
-from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
+from rlm.cli.signals import closing_in_order, run_until_signal
 from rlm.cli.streams import at_terminal, say, taken_by_protocol
 from rlm.config.environment import without_effect
 from rlm.config.sources import read_config
@@ -35,13 +35,10 @@ def run(line: CommandLine) -> int:
     for warning in without_effect():
         _log(warning)
     logging.basicConfig(handlers=[_OneLine()])
-    try:
-        with closing_in_order(), taken_by_protocol() as (read, write), ending_orphans():
-            from rlm.acp.connection import serve
+    with closing_in_order(), taken_by_protocol() as (read, write), ending_orphans():
+        from rlm.acp.connection import serve
 
-            run_until_signal(serve(read, write, line.settings, _log))
-    except Interrupted as interrupted:
-        return interrupted.code
+        run_until_signal(serve(read, write, line.settings, _log))
     return exit_codes.DONE
 
 

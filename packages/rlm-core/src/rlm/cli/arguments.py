@@ -62,6 +62,17 @@ class CommandLine:
         return " ".join(self.rest) if self.rest else None
 
 
+def whole_number(name: str, text: str) -> int:
+    """The value of a flag that takes a whole number, at least 1.
+
+    Raises:
+        ConfigError: the text is none.
+    """
+    if not (text.strip().isascii() and text.strip().isdecimal() and int(text) > 0):
+        raise ConfigError(f"--{name}={text!r} is not allowed: it takes a whole number, at least 1.")
+    return int(text)
+
+
 @dataclass(frozen=True, slots=True)
 class _Token:
     """A word, or a flag with its text. `spelling` is the flag as the user wrote it."""

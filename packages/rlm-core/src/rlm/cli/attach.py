@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Event
 
 from rlm.cli.arguments import CommandLine
-from rlm.cli.signals import Interrupted, closing_in_order
+from rlm.cli.signals import closing_in_order
 from rlm.cli.stop import find_running
 from rlm.cli.streams import say
 from rlm.config.environment import program, state_folder
@@ -35,11 +35,8 @@ def run(line: CommandLine) -> int:
     home, key = sessions_home(read_config(line.settings), Path.cwd()), key_or_none(state_folder())
     session = find_running("attach", home, line.id, key)
     check(session, trusted="yes" in line.options)
-    try:
-        with closing_in_order(), connection_file(Path(session.meta.runtime) / session.folder.name) as path:
-            return _serve(path)
-    except Interrupted as interrupted:
-        return interrupted.code
+    with closing_in_order(), connection_file(Path(session.meta.runtime) / session.folder.name) as path:
+        return _serve(path)
 
 
 def _serve(path: Path) -> int:

@@ -19,9 +19,10 @@ from rlm.batches.executors import check_executor, executor_for
 from rlm.batches.folder import BatchFolder, create, exists
 from rlm.batches.progress import BatchProgress
 from rlm.batches.tasks import check_tasks, part_of, read_tasks
-from rlm.cli.arguments import CommandLine
+from rlm.cli import Interrupted
+from rlm.cli.arguments import CommandLine, whole_number
 from rlm.cli.own_process import close_to_others, ending_orphans, working_directory
-from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
+from rlm.cli.signals import closing_in_order, run_until_signal
 from rlm.cli.streams import put_json, say, say_effects, stderr, stderr_is_terminal, stdout_is_terminal
 from rlm.config.environment import broker_address, is_ci, is_dumb_terminal, without_effect
 from rlm.config.settings import Config
@@ -48,13 +49,10 @@ def run(line: CommandLine) -> int:
     with ExitStack() as opened:
         folder, config = _prepare(line, opened)
         close_to_others(debug=config.debug)
-        try:
-            with closing_in_order(), ExitStack() as stack:
-                check_limits()
-                stack.enter_context(ending_orphans())
-                return _BatchCommand(line, folder, config, stack).run()
-        except Interrupted as interrupted:
-            return interrupted.code
+        with closing_in_order(), ExitStack() as stack:
+            check_limits()
+            stack.enter_context(ending_orphans())
+            return _BatchCommand(line, folder, config, stack).run()
 
 
 def _prepare(line: CommandLine, opened: ExitStack) -> tuple[BatchFolder, Config]:
@@ -150,8 +148,7 @@ class _BatchCommand:
             run_until_signal(self._work())
         except Interrupted as interrupted:
             self._end()
-            say_how = f"rlm: interrupted. To continue: {self._resume()}"
-            say(say_how)
+            say(f"rlm: interrupted. To continue: {self._resume()}")
             return interrupted.code
         except BaseException:
             self._end()
@@ -176,7 +173,7 @@ class _BatchCommand:
         if not counts:
             return exit_codes.FAILED
         if not self._config.quiet:
-            say(_words(counts, self._folder.path))
+            say(_totals(counts, self._folder.path))
         failed = counts["error"] + counts["missing"] + (0 if self._config.limit_ok else counts["limit"])
         return exit_codes.FAILED if failed else exit_codes.DONE
 
@@ -184,7 +181,7 @@ class _BatchCommand:
         return f"rlm batch --resume {shlex.quote(str(self._folder.path))}"
 
 
-def _words(counts: Mapping[str, Any], path: Path) -> str:
+def _totals(counts: Mapping[str, Any], path: Path) -> str:
     parts = [f"{counts['done']:,} of {counts['rollouts'] + counts['missing']:,} done"]
     for name, said in (("limit", "stopped by a limit"), ("error", "failed"), ("missing", "missing")):
         if counts[name]:
@@ -204,11 +201,7 @@ def _words(counts: Mapping[str, Any], path: Path) -> str:
 
 def _number(options: Mapping[str, str], name: str) -> int | None:
     text = options.get(name)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal() and int(text) > 0):
-        raise ConfigError(f"--{name}={text!r} is not allowed: it takes a whole number, at least 1.")
-    return int(text)
+    return None if text is None else whole_number(name, text)
 
 
 def _shard(text: str) -> tuple[int, int]:

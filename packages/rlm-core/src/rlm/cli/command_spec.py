@@ -71,21 +71,6 @@ def command_flags(command: CommandSpec) -> list[Flag]:
     return [*_EVERY, *command.flags, *settings]
 
 
-def _setting_flags() -> dict[str, Flag]:
-    table = {name: setting for name, setting in Config.settings().items() if not setting.secret}
-    return {
-        name: Flag(
-            name,
-            setting.meaning,
-            "" if setting.bare else _METAVARS.get(name) or "|".join(setting.read.names) or "N",
-            setting.short,
-            flag(name),
-            setting=setting,
-        )
-        for name, setting in table.items()
-    }
-
-
 _METAVARS = {
     "model": "NAME",
     "subagent_model": "NAME",
@@ -105,4 +90,15 @@ _METAVARS = {
     "schema": "FILE",
     "output": "FILE",
 }
-_SETTINGS = _setting_flags()
+_SETTINGS = {
+    name: Flag(
+        name,
+        setting.meaning,
+        "" if setting.bare else _METAVARS.get(name) or "|".join(setting.read.names) or "N",
+        setting.short,
+        flag(name),
+        setting=setting,
+    )
+    for name, setting in Config.settings().items()
+    if not setting.secret
+}

@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rlm.cli import Interrupted
 from rlm.cli.arguments import CommandLine
 from rlm.cli.doctor_facts import CheckResult, network, platform_results, sandbox_contents, versions
-from rlm.cli.signals import Interrupted, run_until_signal
+from rlm.cli.signals import run_until_signal
 from rlm.cli.streams import put, put_json
 from rlm.config.child_env import child_environment
 from rlm.config.credentials import hide_credentials, redactor_of
@@ -52,15 +53,8 @@ LISTED = 20
 def run(line: CommandLine) -> int:
     """Check everything that a run needs, and print the results. Return 0 if all is well."""
     config = read_config(line.settings)
-    try:
-        return exit_codes.DONE if _all_well(config) else exit_codes.FAILED
-    except Interrupted as interrupted:
-        return interrupted.code
-
-
-def _all_well(config: Config) -> bool:
     well = True
-    looks = (
+    checks = (
         versions,
         platform_results,
         _limits,
@@ -73,14 +67,14 @@ def _all_well(config: Config) -> bool:
         _skills,
         _sandbox,
     )
-    for look in looks:
-        for finding in look(config):
+    for check in checks:
+        for result in check(config):
             if config.json:
-                put_json(hide_credentials(json.dumps(finding.wire()), config))
+                put_json(hide_credentials(json.dumps(result.wire()), config))
             else:
-                put(plain(hide_credentials(str(finding), config)))
-            well = well and not finding.fix
-    return well
+                put(plain(hide_credentials(str(result), config)))
+            well = well and not result.fix
+    return exit_codes.DONE if well else exit_codes.FAILED
 
 
 def _limits(_: Config) -> Iterator[CheckResult]:

@@ -20,16 +20,27 @@ from rlm.batches.executors import HereExecutor
 from rlm.batches.folder import BatchFolder, create, exists
 from rlm.batches.results import TaskResult
 from rlm.batches.tasks import Job, check_tasks
-from rlm.cli.arguments import CommandLine
+from rlm.cli import Interrupted
+from rlm.cli.arguments import CommandLine, whole_number
 from rlm.cli.own_process import close_to_others, ending_orphans, working_directory
-from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
+from rlm.cli.signals import closing_in_order, run_until_signal
 from rlm.cli.streams import put, put_json, say
 from rlm.config.environment import broker_address
 from rlm.config.settings import Config
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.errors import ConfigError
-from rlm.evals.compare import ARMS, EXPECTED, Arm, EvalResult, Judge, Scoring, arms_of, runs_of, without_contexts
+from rlm.evals.compare import (
+    ARMS,
+    EXPECTED,
+    Arm,
+    EvalResult,
+    Judge,
+    ScoringExecutor,
+    arms_of,
+    runs_of,
+    without_contexts,
+)
 from rlm.evals.forms import generate
 from rlm.evals.report import summary, table
 from rlm.evals.tasks import read_tasks
@@ -59,12 +70,9 @@ def run(line: CommandLine) -> int:
         config = config or resumed_config(folder.config.settings, GivenSettings(line.settings))
         command = _EvalCommand(folder, config, _jobs(line, folder.config.concurrency))
         close_to_others(debug=config.debug)
-        try:
-            with closing_in_order(), ending_orphans():
-                check_limits()
-                return command.run()
-        except Interrupted as interrupted:
-            return interrupted.code
+        with closing_in_order(), ending_orphans():
+            check_limits()
+            return command.run()
 
 
 def _new(line: CommandLine) -> tuple[Path, Config]:
@@ -146,7 +154,7 @@ class _EvalCommand:
         return exit_codes.FAILED if failed and not code else code
 
     async def _work(self) -> None:
-        executor = Scoring(HereExecutor(self._batch.settings(), self._jobs), self._judge)
+        executor = ScoringExecutor(HereExecutor(self._batch.settings(), self._jobs), self._judge)
         async with aclosing(self._batch.run(executor, self)) as results:
             async for result in results:
                 self._show(self._judge.judge(result))
@@ -199,11 +207,7 @@ def _arms(text: str | None) -> list[Arm]:
 
 
 def _number(text: str | None, name: str, default: int = 1) -> int:
-    if text is None:
-        return default
-    if not (text.strip().isascii() and text.strip().isdecimal() and int(text) > 0):
-        raise ConfigError(f"--{name}={text!r} is not allowed: it takes a whole number, at least 1.")
-    return int(text)
+    return default if text is None else whole_number(name, text)
 
 
 def _seed(text: str | None) -> int:

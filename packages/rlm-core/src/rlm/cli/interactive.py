@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rlm.cli.arguments import CommandLine
 from rlm.cli.own_process import close_to_others, ending_orphans
-from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
+from rlm.cli.signals import closing_in_order, run_until_signal
 from rlm.cli.streams import put_painted_part, say
 from rlm.config.environment import is_dumb_terminal, state_folder, without_effect
 from rlm.config.sources import read_config
@@ -35,8 +35,7 @@ def run(line: CommandLine, cwd: Path, spec: AgentSpec | None = None, text: str =
     """
     close_to_others(debug=line.wants("debug"))
     check_limits()
-    with closing_in_order(), ExitStack() as stack:
-        stack.enter_context(ending_orphans())
+    with closing_in_order(), ending_orphans(), ExitStack() as stack:
         typed = ""
         if not is_dumb_terminal():
             from rlm.repl.terminal import keys_kept
@@ -66,8 +65,6 @@ def _serve(line: CommandLine, cwd: Path, spec: AgentSpec | None, text: str, type
     signal.signal(signal.SIGINT, lambda *_: repl.interrupt())
     try:
         run_until_signal(repl.serve(), but=(signal.SIGINT,))
-    except Interrupted as interrupted:
-        return interrupted.code
     finally:
         _say_how_to_go_on(repl, line.options.get("directory"))
     return exit_codes.DONE
@@ -92,12 +89,8 @@ def _new_terminal(cwd: Path, typed: str) -> Callable[[Repl], Terminal]:
         from rlm.repl.prompt import Prompt
 
         names = {name: command.about for name, command in repl.opening.commands.items()}
-        return Prompt(repl, PromptCompleter(names, cwd, repl.kernel, lambda: repl.prompt.python), _history(cwd), typed)
+        state = state_folder()  # holds the earlier input of each folder
+        history = state / "rlm" / "history" / sha256(str(cwd).encode()).hexdigest()[:16] if state else None
+        return Prompt(repl, PromptCompleter(names, cwd, repl.kernel, lambda: repl.prompt.python), history, typed)
 
     return new
-
-
-def _history(cwd: Path) -> Path | None:
-    """The file with earlier input in this folder."""
-    state = state_folder()
-    return state / "rlm" / "history" / sha256(str(cwd).encode()).hexdigest()[:16] if state else None

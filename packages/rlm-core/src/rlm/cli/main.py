@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rlm.cli import Interrupted
+
 if TYPE_CHECKING:
     from rlm.cli.arguments import CommandLine
 
@@ -77,7 +79,10 @@ def _dispatch(line: CommandLine) -> int:
         working_directory()
     name = "acp" if "acp" in line.options else line.command or "oneshot"
     command = import_module(f"rlm.cli.{name}")
-    return int(command.run(line))
+    try:
+        return int(command.run(line))
+    except Interrupted as interrupted:
+        return interrupted.code
 
 
 def _report(line: CommandLine, error: Exception, message: str) -> int:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from rlm.broker.protocol import OPTIONS
 from rlm.cli.arguments import CommandLine
 from rlm.cli.own_process import close_to_others, ending_orphans
-from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
+from rlm.cli.signals import closing_in_order, run_until_signal
 from rlm.cli.streams import say
 from rlm.config.environment import broker_address, state_folder, without_effect
 from rlm.config.settings import Config
@@ -61,12 +60,8 @@ def run(line: CommandLine) -> int:
     check_limits()
     for warning in without_effect():
         say(f"rlm: {warning}")
-    try:
-        with closing_in_order(), ExitStack() as stack:
-            stack.enter_context(ending_orphans())
-            run_until_signal(_serve(config, line.settings))
-    except Interrupted as interrupted:
-        return interrupted.code
+    with closing_in_order(), ending_orphans():
+        run_until_signal(_serve(config, line.settings))
     return exit_codes.DONE
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from rlm.cli.arguments import CommandLine
-from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
+from rlm.cli.signals import closing_in_order, run_until_signal
 from rlm.cli.streams import put, say, stdout_is_terminal
 from rlm.config.child_env import opener
 from rlm.config.environment import state_folder
@@ -40,11 +40,8 @@ def login(line: CommandLine, words: Sequence[str]) -> int:
     state = state_folder()
     if state is None:
         raise ConfigError("The login cannot be stored: HOME and XDG_STATE_HOME are not set.")
-    try:
-        with closing_in_order():
-            run_until_signal(_login(server, state))
-    except Interrupted as interrupted:
-        return interrupted.code
+    with closing_in_order():
+        run_until_signal(_login(server, state))
     return exit_codes.DONE
 
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rlm.cli.arguments import CommandLine
 from rlm.cli.output import ends_with_a_result
 from rlm.cli.own_process import working_directory
-from rlm.cli.stdin import GivenTask, prompt_is_meant, read_task, stdin_as_context
+from rlm.cli.stdin import prompt_is_meant, read_task, stdin_as_context
 from rlm.cli.streams import put, say
 from rlm.config.environment import broker_address
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.version import VERSION
-
-if TYPE_CHECKING:
-    from rlm.broker.payload import ContextPayload
 
 SHORT_HELP = """\
 usage: rlm [flags] "task"
@@ -50,10 +45,7 @@ def run(line: CommandLine) -> int:
     with stdin_as_context(task, config) as context:
         text = str(task) if context is None else task.prompt
         spec = AgentSpec(text, config, cwd, context or context_file(config.context))
-        return reporter.run(spec, line.options.get("directory"), _notes(task, context))
-
-
-def _notes(task: GivenTask, context: ContextPayload | None) -> list[str]:
-    """Notes about stdin for the user. In a shell's `while read` loop, rlm reads the input of the loop."""
-    where = ", in the variable `context`" if context else ""
-    return [f"{task.read}{where}"] if task.read else []
+        # tells the user what was read from stdin: in a shell's `while read` loop, rlm reads the input of the loop
+        where = ", in the variable `context`" if context else ""
+        notes = [f"{task.read}{where}"] if task.read else []
+        return reporter.run(spec, line.options.get("directory"), notes)

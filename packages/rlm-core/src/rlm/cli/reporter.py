@@ -10,9 +10,10 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from rlm.cli import Interrupted
 from rlm.cli.output import OutputFile, ends_with_a_result, open_output, put_record
 from rlm.cli.own_process import close_to_others, ending_orphans
-from rlm.cli.signals import Interrupted, closing_in_order, run_until_signal
+from rlm.cli.signals import closing_in_order, run_until_signal
 from rlm.cli.streams import put, put_painted, stderr, stderr_is_terminal, stdout_is_terminal
 from rlm.config.environment import is_ci, is_dumb_terminal, picture_protocol, program, state_folder, without_effect
 from rlm.config.readers import ColorChoice, PictureChoice
@@ -102,7 +103,10 @@ class RunReporter:
         except Interrupted as interrupted:
             return self._close(interrupted.code)
         except asyncio.CancelledError:
-            return self._close_unheard()
+            code = self._close(exit_codes.UNREAD)
+            if isinstance(self._unheard, RlmError):
+                raise self._unheard from None
+            return code
         except Exception as error:
             if isinstance(error, AgentError) and error.stop == Stop.TIMEOUT:
                 return self._close(exit_codes.of_stop(Stop.TIMEOUT, limit_ok=self._config.limit_ok))
@@ -112,20 +116,16 @@ class RunReporter:
         return self._close(exit_codes.of_stop(result.stop, limit_ok=self._config.limit_ok))
 
     async def _work(self, spec: AgentSpec) -> RunResult:
-        self._task = asyncio.current_task()
+        config, self._task = self._config, asyncio.current_task()
         self._tree = WorkingTree.find(spec.cwd, program("git"))
-        async with Host(self._config) as host:
-            run = await host.new_run(spec, watch=self._hear, stream=self._watched())
+        watched = config.deltas if config.json else stderr_is_terminal() and not config.quiet
+        async with Host(config) as host:
+            run = await host.new_run(spec, watch=self._hear, stream=watched)
             try:
                 async with run:
                     return await run.ask(spec.task)
             finally:
                 self._session = run.session
-
-    def _watched(self) -> bool:
-        """Whether the model's text is shown while it arrives."""
-        config = self._config
-        return config.deltas if config.json else stderr_is_terminal() and not config.quiet
 
     def _hear(self, record: Record) -> None:
         if isinstance(record, SessionRecord):
@@ -142,12 +142,6 @@ class RunReporter:
             self._unheard = error
             if self._task is not None:
                 self._task.cancel()
-
-    def _close_unheard(self) -> int:
-        code = self._close(exit_codes.UNREAD)
-        if isinstance(self._unheard, RlmError):
-            raise self._unheard from None
-        return code
 
     def _header(self, session: SessionRecord) -> None:
         config = self._config

@@ -13,17 +13,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
+from rlm.cli import Interrupted
 from rlm.process.signals import ENDING, end_on_signals
 
 T = TypeVar("T")
-
-
-class Interrupted(Exception):
-    """A signal ended the run. `code` is the exit code."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
 
 
 @contextmanager

@@ -66,7 +66,8 @@ def read_task(prompt: str | None, verbatim: str | None = None) -> GivenTask | No
     elif prompt is None or prompt == "-":
         text = _read_all() if prompt == "-" or _kind() in ("file", "pipe") else None
         return None if text is None else GivenTask(_not_empty(text, "stdin"), read=_amount(text))
-    beside = _beside(_not_empty(prompt, "the command line"))
+    _not_empty(prompt, "the command line")
+    beside = _beside()
     return GivenTask(prompt, beside, _amount(beside) if beside else "")
 
 
@@ -98,7 +99,8 @@ def _not_empty(text: str, where: str) -> str:
     return text
 
 
-def _beside(_: str) -> str:
+def _beside() -> str:
+    """The text on stdin beside a task, if there is any."""
     kind = _kind()
     if kind == "pipe" and not select.select([0], [], [], PATIENCE)[0]:
         say(f"rlm: no data came from the pipe on stdin within {PATIENCE:.0f} s; continuing without it")

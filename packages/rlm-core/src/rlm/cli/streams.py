@@ -25,12 +25,12 @@ def put(text: str) -> None:
         RlmError: writing to stdout fails.
         BrokenPipeError: stdout has no reader any more; later output is discarded.
     """
-    _put(plain(text) if stdout_is_terminal() else text)
+    put_painted(plain(text) if stdout_is_terminal() else text)
 
 
 def put_json(text: str) -> None:
     """Print JSON, as `put`. Characters that a terminal interprets are always escaped, even if stdout is no terminal."""
-    _put(plain_json(text))
+    put_painted(plain_json(text))
 
 
 def put_pieces(pieces: Iterable[str], *, json: bool) -> None:
@@ -57,8 +57,11 @@ def blocks(pieces: Iterable[str]) -> Iterator[bytes]:
 
 
 def put_painted(text: str) -> None:
-    """As `put`, for the result of `rlm.text.styled.painted`, which is already cleaned."""
-    _put(text)
+    """As `put`, for the result of `rlm.text.styled.painted`, which is already cleaned.
+
+    The encoding is UTF-8 in any locale; a lone surrogate must not lose an answer.
+    """
+    put_painted_part(f"{text}\n")
 
 
 def put_painted_part(text: str) -> None:
@@ -134,11 +137,6 @@ def taken_by_protocol() -> Iterator[tuple[int, int]]:
 def flush() -> None:
     """Flush text that others have printed: `--help`, and the check of skills. Raises the errors of `put`."""
     _write(b"")
-
-
-def _put(text: str) -> None:
-    """Encode as UTF-8 in any locale; a lone surrogate must not lose an answer."""
-    _write(f"{text}\n".encode(errors="replace"))
 
 
 def _write(data: bytes) -> None:

@@ -142,7 +142,7 @@ def arms_of(runs: Iterable[BatchTask]) -> list[Arm]:
 
 
 @dataclass(frozen=True, slots=True)
-class Scoring:
+class ScoringExecutor:
     """An executor that sets the score of each result as its reward."""
 
     executor: Executor

@@ -37,7 +37,10 @@ _PER_USER = 8
 
 def needle(size: int, dice: Random) -> EvalTask:
     """One line of `size` holds the answer; some others say nearly the same."""
-    lines = [_filler(dice) for _ in range(size)]
+    lines = [
+        f"The {dice.choice(_WORDS)} of the {dice.choice(_WORDS)} has seen {dice.randrange(2, 100)} winters."
+        for _ in range(size)
+    ]
     names = dice.sample([f"{one} {two}" for one, two in combinations(_WORDS, 2)], min(6, size))
     places = dice.sample(range(size), len(names))
     codes = {name: dice.randrange(100_000, 1_000_000) for name in names}
@@ -92,10 +95,6 @@ def generate(form: str, sizes: list[int], count: int, seed: int) -> Iterator[Eva
                 context=task.context,
                 size=task.size,
             )
-
-
-def _filler(dice: Random) -> str:
-    return f"The {dice.choice(_WORDS)} of the {dice.choice(_WORDS)} has seen {dice.randrange(2, 100)} winters."
 
 
 def _records(size: int, dice: Random) -> tuple[list[str], list[str]]:
