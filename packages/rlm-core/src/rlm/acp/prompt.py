@@ -46,7 +46,7 @@ def _texts(blocks: Sequence[Wire]) -> Iterator[str]:
             case "text":
                 yield block["text"]
             case "resource_link":
-                yield _link(block)
+                yield f"`{_path(block['uri'])}`"
             case "resource":
                 yield f"`{_path(block['resource']['uri'])}`"
             case "audio":
@@ -54,11 +54,6 @@ def _texts(blocks: Sequence[Wire]) -> Iterator[str]:
     for block in blocks:
         if block["type"] == "resource":
             yield f"\n\n{_embedded(block['resource'])}"
-
-
-def _link(block: Wire) -> str:
-    path = _path(block["uri"])
-    return f"`{path}`"
 
 
 def _embedded(resource: Wire) -> str:

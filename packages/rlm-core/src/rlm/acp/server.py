@@ -115,7 +115,8 @@ class AcpServer:
         config = _with_servers(config, request.mcp_servers)
         spec = AgentSpec("", config, cwd, context_file(config.context))
         if contract is not None:
-            self._tell_ignored(contract)
+            if contract.ignored:
+                self._log(f"rlm does not support {', '.join(contract.ignored)}; it has no effect.")
             spec = replace(spec, appends=contract.appends, environment=contract.environment)
         session = await self._open(spec, contract)
         return {"sessionId": session.id} | session.options()
@@ -281,10 +282,6 @@ class AcpServer:
         if id not in self._sessions:
             raise UnknownSession(f"Unknown session {id}: it is not open. Load it, or start a new one.")
         return self._sessions[id]
-
-    def _tell_ignored(self, contract: Contract) -> None:
-        if contract.ignored:
-            self._log(f"rlm does not support {', '.join(contract.ignored)}; it has no effect.")
 
 
 def auth_methods(*, terminal: bool) -> list[Wire]:

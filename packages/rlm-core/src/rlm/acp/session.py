@@ -79,13 +79,13 @@ class AcpSession:
         mode: str = AUTO,
         contract: Contract | None = None,
     ) -> None:
+        self.id = ""
         self.mode = mode
         self.models: Sequence[str] = ()
         self._client = client
         self._host = host
         self._contract = contract
         self._log = log
-        self._id = ""
         self._stack = AsyncExitStack()
         self._run: Run | None = None
         self._updates: UpdateStream | None = None
@@ -98,10 +98,6 @@ class AcpSession:
         self._flushing: asyncio.TimerHandle | None = None
         self._held: list[Wire] | None = []
         """Updates from before the client knows the session's id."""
-
-    @property
-    def id(self) -> str:
-        return self._id
 
     @property
     def folder(self) -> Path:
@@ -172,7 +168,8 @@ class AcpSession:
         self._cancelled = False
         self._turn = asyncio.ensure_future(self.run.ask(prompt.task, None, prompt.pictures))
         self._release()
-        self._entitle(prompt.task)
+        if self.run.session is not None and not self.run.session.meta.turns:
+            self.send({"sessionUpdate": "session_info_update", "title": one_line(prompt.task, _TITLE)})
         self._last_stop = Stop.ERROR
         self._last_stop = await self._stop(self._turn)
         return {
@@ -235,7 +232,7 @@ class AcpSession:
             if self._allowed:
                 return Approval(ok=True)
             call = self._updates.running(tool, arguments)
-            chosen = await self._client.ask_permission(self._id, call, _OPTIONS)
+            chosen = await self._client.ask_permission(self.id, call, _OPTIONS)
             self._allowed = chosen == _ALWAYS
         return Approval(ok=chosen in (_ALLOW, _ALWAYS))
 
@@ -243,7 +240,7 @@ class AcpSession:
 
     def send(self, update: Wire) -> None:
         if self._held is None:
-            self._client.update(self._id, update)
+            self._client.update(self.id, update)
         else:
             self._held.append(update)
 
@@ -251,10 +248,6 @@ class AcpSession:
         held, self._held = self._held or (), None
         for update in held:
             self.send(update)
-
-    def _entitle(self, task: str) -> None:
-        if self.run.session is not None and not self.run.session.meta.turns:
-            self.send({"sessionUpdate": "session_info_update", "title": one_line(task, _TITLE)})
 
     def _hear(self, record: Record) -> None:
         if isinstance(record, SessionRecord):
@@ -267,7 +260,7 @@ class AcpSession:
             self._flushing = asyncio.get_running_loop().call_later(PERIOD, self._flush)
 
     def _introduce(self, record: SessionRecord) -> None:
-        self._id = record.session_id
+        self.id = record.session_id
         for note in record.notes:
             self._log(note)
         prefix = f"{record.session_id}-{record.turns}-{id(self._stack):x}"

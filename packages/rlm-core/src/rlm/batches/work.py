@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
 
 from msgspec.structs import replace as with_fields
 
@@ -17,7 +16,7 @@ from rlm.batches.recovery import result_of
 from rlm.batches.results import TaskResult
 from rlm.batches.tasks import BatchTask, Job
 from rlm.batches.workdirs import Workdirs
-from rlm.broker.payload import ContextPayload, pack
+from rlm.broker.payload import pack
 from rlm.config.child_env import child_environment
 from rlm.config.credentials import redactor_of
 from rlm.config.environment import shell_program
@@ -67,8 +66,8 @@ class TaskWorker:
             CredentialsError: no task can be worked on.
         """
         began = time.monotonic()
-        ended = result_of(job, job.session) if job.session else None
-        if ended is None or not self._has_folder(job):
+        ended, workdirs = result_of(job, job.session) if job.session else None, self._settings.workdirs
+        if ended is None or (workdirs is not None and not workdirs.has(job)):  # verification needs its folder
             job, ended = replace(job, session=None), None
         try:
             async with self._folder(job) as cwd:
@@ -78,10 +77,6 @@ class TaskWorker:
         except (RlmError, OSError) as error:
             result = failed(job, str(error))
         return with_fields(result, duration=round(result.duration * bool(ended) + time.monotonic() - began, 3))
-
-    def _has_folder(self, job: Job) -> bool:
-        """Whether the folder of an earlier run's agent still exists for verification."""
-        return self._settings.workdirs is None or self._settings.workdirs.has(job)
 
     @asynccontextmanager
     async def _folder(self, job: Job) -> AsyncIterator[Path]:
@@ -136,22 +131,20 @@ class TaskWorker:
         return self._result(job, run.session, answer, error)
 
     def _spec(self, task: BatchTask, config: Config, cwd: Path, stack: AsyncExitStack) -> AgentSpec:
+        if task.context is None:
+            context = context_file(config.context)
+        else:
+            context = pack(task.context, self._host.supervisor.folder)
+            stack.callback(files.remove, context.path)
         return AgentSpec(
             task.prompt,
             config,
             cwd,
-            self._context(task.context, config, stack),
+            context,
             task.system_prompt,
             schema=None if task.schema is None else AnswerSchema(task.schema),
             environment=task.env or {},
         )
-
-    def _context(self, value: Any, config: Config, stack: AsyncExitStack) -> ContextPayload | None:
-        if value is None:
-            return context_file(config.context)
-        payload = pack(value, self._host.supervisor.folder)
-        stack.callback(files.remove, payload.path)
-        return payload
 
     def _result(self, job: Job, session: Session, answer: RunResult | None, error: str) -> TaskResult:
         end = session.result()

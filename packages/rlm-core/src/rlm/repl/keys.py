@@ -14,6 +14,7 @@ from prompt_toolkit.key_binding.key_bindings import KeyBindingsBase
 from prompt_toolkit.keys import Keys
 
 from rlm.repl.above import lent
+from rlm.repl.terminal import View
 
 LONG_PASTE = 8
 """Lines of a paste; a paste of at least this many is shown as its line count."""
@@ -22,26 +23,13 @@ _INDENT = "    "
 
 
 class Actions(Protocol):
-    """The actions of the keys. Each returns at once."""
+    """The actions of the keys on the input. All actions, also those of the view, return at once."""
 
     python: bool
     """Whether the prompt is a Python prompt."""
 
-    @property
-    def working(self) -> bool:
-        """Whether a turn or a cell is running."""
-        ...
-
     def send(self, text: str, *, queued: bool = False) -> None:
         """Enter; `queued`: Alt+Enter while a turn is running."""
-        ...
-
-    def interrupt(self) -> None:
-        """Ctrl-C while a turn or a cell is running."""
-        ...
-
-    def unfold(self, number: int) -> None:
-        """Alt and a digit: print the whole of a long output."""
         ...
 
 
@@ -71,13 +59,13 @@ class Pastes:
         return text
 
 
-def key_bindings(actions: Actions) -> KeyBindingsBase:
+def key_bindings(actions: Actions, view: View) -> KeyBindingsBase:
     """Build the key bindings. They are off during a history search, which has its own keys."""
     keys, pastes = KeyBindings(), Pastes()
-    working = Condition(lambda: actions.working)
+    working = Condition(lambda: view.working)
     _bind_sending(keys, actions, pastes, working)
-    _bind_editing(keys, actions, pastes)
-    _bind_actions(keys, actions, working)
+    _bind_editing(keys, actions, pastes, working)
+    _bind_actions(keys, actions, view, working)
     return ConditionalKeyBindings(keys, ~is_searching)
 
 
@@ -95,18 +83,19 @@ def _bind_sending(keys: KeyBindings, actions: Actions, pastes: Pastes, working: 
         buffer = event.current_buffer
         if actions.python and is_unfinished(buffer):
             buffer.newline(copy_margin=True)
-            buffer.insert_text(_indentation(buffer))
+            above = buffer.document.lines[buffer.document.cursor_position_row - 1]
+            buffer.insert_text(_INDENT if above.rstrip().endswith(":") else "")
         else:
             send(event)
 
     keys.add("escape", "enter", filter=working)(partial(send, queued=True))
 
 
-def _bind_editing(keys: KeyBindings, actions: Actions, pastes: Pastes) -> None:
+def _bind_editing(keys: KeyBindings, actions: Actions, pastes: Pastes, working: Condition) -> None:
     def new_line(event: KeyPressEvent) -> None:
         event.current_buffer.newline(copy_margin=actions.python)
 
-    keys.add("escape", "enter", filter=~Condition(lambda: actions.working))(new_line)
+    keys.add("escape", "enter", filter=~working)(new_line)
     keys.add("c-j")(new_line)
 
     @keys.add(Keys.BracketedPaste)
@@ -125,10 +114,10 @@ def _bind_editing(keys: KeyBindings, actions: Actions, pastes: Pastes) -> None:
         event.current_buffer.insert_text(_INDENT)
 
 
-def _bind_actions(keys: KeyBindings, actions: Actions, working: Condition) -> None:
+def _bind_actions(keys: KeyBindings, actions: Actions, view: View, working: Condition) -> None:
     @keys.add("c-c", filter=working)
     def _(_: KeyPressEvent) -> None:
-        actions.interrupt()
+        view.interrupt()
 
     @keys.add("c-c", filter=~working)
     def _(event: KeyPressEvent) -> None:
@@ -139,7 +128,7 @@ def _bind_actions(keys: KeyBindings, actions: Actions, working: Condition) -> No
         actions.python = not actions.python
 
     def unfold(_: KeyPressEvent, number: int) -> None:
-        actions.unfold(number)
+        view.unfold(number)
 
     for digit in "123456789":
         keys.add("escape", digit)(partial(unfold, number=int(digit)))
@@ -151,12 +140,6 @@ def _at_margin() -> bool:
 
     document = get_app().current_buffer.document
     return not document.current_line_before_cursor.strip() and bool(document.text_before_cursor)
-
-
-def _indentation(buffer: Buffer) -> str:
-    """The extra indentation of a new line, relative to the line above."""
-    above = buffer.document.lines[buffer.document.cursor_position_row - 1]
-    return _INDENT if above.rstrip().endswith(":") else ""
 
 
 def is_unfinished(buffer: Buffer) -> bool:

@@ -63,7 +63,7 @@ class Prompt:
             complete_while_typing=False,
             lexer=DynamicLexer(lambda: _python_lexer() if self.python else None),
             bottom_toolbar=lambda: ANSI(view.toolbar()),
-            key_bindings=key_bindings(self),
+            key_bindings=key_bindings(self, view),
             style=_STYLE,
             erase_when_done=True,
             include_default_pygments_style=False,
@@ -92,7 +92,7 @@ class Prompt:
         """Update the clocks, if any are shown."""
         while True:
             await asyncio.sleep(REFRESH)
-            if self.working:
+            if self._view.working:
                 self.refresh()
 
     async def _run(self) -> None:
@@ -119,16 +119,6 @@ class Prompt:
 
     def send(self, text: str, *, queued: bool = False) -> None:
         self._entered.put_nowait(Entered(text, queued))
-
-    @property
-    def working(self) -> bool:
-        return self._view.working
-
-    def interrupt(self) -> None:
-        self._view.interrupt()
-
-    def unfold(self, number: int) -> None:
-        self._view.unfold(number)
 
     def put(self, text: str) -> None:
         """Print a text, including escape sequences, above the prompt."""

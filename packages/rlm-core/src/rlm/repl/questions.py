@@ -55,13 +55,13 @@ class Questions:
 
     def answer(self, text: str) -> bool:
         """Handle an input; return whether it is an answer."""
-        approval = self._edited(text) if self._editing and text.strip() else self._meaning(text.strip())
+        if self._editing and text.strip():
+            approval: Approval | None = Approval(ok=True, arguments=self._arguments | {self._editing: text})
+        else:
+            approval = self._meaning(text.strip())
         if approval is not None and self._open is not None and not self._open.done():
             self._open.set_result(approval)
         return approval is not None or self._editing != ""
-
-    def _edited(self, text: str) -> Approval:
-        return Approval(ok=True, arguments=self._arguments | {self._editing: text})
 
     def _meaning(self, text: str) -> Approval | None:
         word, _, rest = text.partition(" ")

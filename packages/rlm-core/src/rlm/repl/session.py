@@ -145,7 +145,8 @@ class Repl:
     # ---- handling of inputs
 
     async def _handle(self, entered: Entered) -> None:
-        meaning = read_input(entered.text, python=self.prompt.python, names=self._names())
+        names = kernel.names if (kernel := self.kernel()) else ()
+        meaning = read_input(entered.text, python=self.prompt.python, names=names)
         if self._questions.open and not (isinstance(meaning, Command) and not self._questions.editing):
             if not self._questions.answer(entered.text):
                 self.screen.note(HELP)
@@ -192,7 +193,9 @@ class Repl:
             self._interrupted()
             return
         finally:
-            self._ring(time.monotonic() - began)
+            took = time.monotonic() - began
+            if self.agent is not None and rings(self.agent.config, took):
+                self.prompt.ring(ending(took, notify=takes_notifications()))
             self.prompt.refresh()
         self._next()
 
@@ -273,10 +276,6 @@ class Repl:
         known = isinstance(error, RlmError | OSError)
         said = str(error) if known else f"This is a bug in rlm: {type(error).__name__}: {error}"
         self.screen.note(f"error: {hide_credentials(said)}", Style.RED)
-
-    def _ring(self, took: float) -> None:
-        if self.agent is not None and rings(self.agent.config, took):
-            self.prompt.ring(ending(took, notify=takes_notifications()))
 
     # ---- the open agent
 
@@ -401,10 +400,6 @@ class Repl:
             task.cancel()
         if running:
             await asyncio.wait(running)
-
-    def _names(self) -> tuple[str, ...]:
-        kernel = self.kernel()
-        return kernel.names if kernel else ()
 
 
 def _runs(task: asyncio.Task[object] | None) -> bool:
