@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rlm.present.humanize import count, listed, many, seconds, short
-from rlm.sessions.meta import Meta
 from rlm.sessions.records import (
     AgentStartRecord,
     AnswerRecord,
@@ -27,6 +26,7 @@ from rlm.sessions.records import (
 from rlm.text.styled import Style
 
 if TYPE_CHECKING:
+    from rlm.sessions.meta import Meta
     from rlm.sessions.transcript import TextItem, Turn
 
 SHORTEST = 0.05

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
 from rlm.present.describe import first_line
 from rlm.present.diffs import diff_of, edit_size
-from rlm.sessions.transcript import TranscriptCall
 
 _TELLING = ("code", "command", "path", "summary")
 """The argument of a tool that describes a call best."""
@@ -30,7 +30,12 @@ _QUOTES = re.compile(r"[rbuRBU]{0,2}(\"\"\"|''')")
 
 def title(tool: str, arguments: str) -> str:
     """The title of a call. The model wrote `arguments`, which may be invalid JSON."""
-    values = TranscriptCall("", tool, arguments).values
+    try:
+        values = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return first_line(arguments)
+    if not isinstance(values, dict):
+        return first_line(arguments)
     if tool == "edit" and diff_of(values):
         return f"{first_line(values['path'])} {edit_size(values)}"
     name = next((name for name in _TELLING if isinstance(values.get(name), str)), "")

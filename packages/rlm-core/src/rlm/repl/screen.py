@@ -31,7 +31,6 @@ from rlm.sessions.records import (
     UserCellStartRecord,
     UserOutputRecord,
 )
-from rlm.sessions.transcript import TranscriptCall
 from rlm.text.clip import one_line
 from rlm.text.styled import Canvas, Span, Style
 from rlm.text.terminal import plain
@@ -96,8 +95,7 @@ class ReplScreen:
         """Print cells of the agent and of the user. Return whether the record belonged to a cell."""
         match record:
             case CellStartRecord():
-                call = TranscriptCall("", record.tool, record.arguments)
-                self._begin_cell(_AGENT, record.tool, _program(call.values))
+                self._begin_cell(_AGENT, record.tool, _program(_arguments(record.arguments)))
             case CellOutputRecord(text=text):
                 self._print_output(_AGENT, text)
             case CellEndRecord(ok=ok, duration=duration):
@@ -292,6 +290,14 @@ def _painted(text: str, reader: DiffReader) -> list[Span]:
 def _program(arguments: dict[str, Any]) -> str:
     code = arguments.get("code") or arguments.get("command") or diff_of(arguments) or None
     return code if isinstance(code, str) else json.dumps(arguments, ensure_ascii=False, indent=1)
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 # ---- the line at the bottom, and the end of a long turn
