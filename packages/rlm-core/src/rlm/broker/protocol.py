@@ -90,14 +90,9 @@ class RunRequest:
     schema: str = ""
 
     def line(self) -> bytes:
-        """Encode the request as one line.
-
-        Raises:
-            AgentError: the line is longer than the host accepts.
-        """
         fields: dict[str, Any] = {"token": self.token, "task": self.task, "options": dict(self.options)}
         fields |= {"context": asdict(self.context)} if self.context else {}
-        return _within_limit(_line(Verb.RUN, fields | ({"schema": self.schema} if self.schema else {})))
+        return _line(Verb.RUN, fields | ({"schema": self.schema} if self.schema else {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +129,7 @@ class LlmRequest:
     """The URLs of pictures."""
 
     def line(self) -> bytes:
-        """Encode the request as one line.
-
-        Raises:
-            AgentError: the line is longer than the host accepts.
-        """
-        return _within_limit(_line(Verb.LLM, asdict(self)))
+        return _line(Verb.LLM, asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +163,7 @@ class CallRequest:
     arguments: str = "{}"
 
     def line(self) -> bytes:
-        """Encode the request as one line.
-
-        Raises:
-            AgentError: the line is longer than the host accepts.
-        """
-        return _within_limit(_line(Verb.CALL, asdict(self)))
+        return _line(Verb.CALL, asdict(self))
 
     def values(self) -> dict[str, Any]:
         """Return the arguments.
@@ -204,12 +189,13 @@ Request = RunRequest | AnswerRequest | LlmRequest | BudgetRequest | ToolsRequest
 
 
 def _line(verb: Verb, fields: Mapping[str, Any]) -> bytes:
-    """Encode a request in UTF-8. A lone surrogate, which UTF-8 cannot encode, becomes `\ufffd`."""
+    """Encode a request in UTF-8. A lone surrogate, which UTF-8 cannot encode, becomes `\ufffd`.
+
+    Raises:
+        AgentError: the line is longer than the host accepts.
+    """
     text = json.dumps({"version": VERSION, "verb": verb, **fields}, ensure_ascii=False)
-    return join_surrogates(text).encode() + b"\n"
-
-
-def _within_limit(line: bytes) -> bytes:
+    line = join_surrogates(text).encode() + b"\n"
     if len(line) > LINE:
         raise AgentError(too_long(len(line)))
     return line

@@ -56,7 +56,7 @@ class Run:
         key = key_or_none(state_folder(), make=True)  # before the sandbox exists, which hides the key
         async with self._stack as stack:
             context, spec = await self._open_sandbox_policy(stack)
-            spec = replace(spec, system_prompt=_system_prompt(spec), schema=_schema(spec))
+            spec = _with_files_read(spec)
             self.session = self._open_session(spec, key)
             servers = mcp_clients(spec.config, spec.cwd, context.supervisor, context.prompt_context.names)
             context = replace(context, mcp=servers)
@@ -155,23 +155,21 @@ class Run:
         )
 
 
-def _system_prompt(spec: AgentSpec) -> str | None:
-    """Read the system prompt once, before a cell runs. All agents of the run get it, unless a call names another."""
-    path = spec.config.system_prompt_path
-    if spec.system_prompt is not None or path is None:
-        return spec.system_prompt
-    try:
-        return decode(files.read(path))
-    except OSError as error:
-        raise ConfigError(f"The system prompt {path} cannot be read: {error.strerror}.") from None
+def _with_files_read(spec: AgentSpec) -> AgentSpec:
+    """Read the files that settings name once, before a cell runs.
+
+    All agents of the run get the system prompt, unless a call names another. The schema is that of the root's answer.
+    """
+    prompt, schema, config = spec.system_prompt, spec.schema, spec.config
+    if prompt is None and config.system_prompt_path is not None:
+        prompt = decode(_read("system prompt", config.system_prompt_path))
+    if schema is None and config.schema is not None:
+        schema = AnswerSchema.from_text(_read("schema", config.schema))
+    return replace(spec, system_prompt=prompt, schema=schema)
 
 
-def _schema(spec: AgentSpec) -> AnswerSchema | None:
-    """Read the schema of the root's answer once, before a cell runs."""
-    path = spec.config.schema
-    if spec.schema is not None or path is None:
-        return spec.schema
+def _read(what: str, path: Path) -> bytes:
     try:
-        return AnswerSchema.from_text(files.read(path))
+        return files.read(path)
     except OSError as error:
-        raise ConfigError(f"The schema {path} cannot be read: {error.strerror}.") from None
+        raise ConfigError(f"The {what} {path} cannot be read: {error.strerror}.") from None

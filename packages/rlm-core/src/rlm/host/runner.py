@@ -113,7 +113,8 @@ class AgentRunner:
             limit = self._time.begin(timeout, keeps=not self._spec.config.no_final_answer)
             try:
                 async with limit:
-                    result = await self._work(task, pictures)
+                    agent, messages = await self._prepare(task, pictures)
+                    result = await agent.run(*messages)
                 if result.stop is Stop.TIMEOUT and not result.concluded:
                     raise self._timed_out(f"timed out after {timeout:g} s")
                 done = self._result(result)
@@ -123,15 +124,16 @@ class AgentRunner:
                     raise  # not our timeout
                 raise self._timed_out(f"timed out after {timeout:g} s") from None
 
-    async def _work(self, task: str, pictures: Sequence[str]) -> AgentResult:
-        first: list[System | User] = []
+    async def _prepare(self, task: str, pictures: Sequence[str]) -> tuple[Agent, list[System | User]]:
+        """Return the agent, and the messages with which it begins this task. The first task creates the agent."""
+        messages: list[System | User] = []
         if self._prefix is None:
             self._task = task
             self.session.name_after(task)
             state = self._agent.state if self._agent else None  # set if a resumed session was edited before this task
             self._agent = self._new_agent(state)
             self._prefix = ""  # also if this is cancelled
-            first, self._prefix = await first_messages(
+            messages, self._prefix = await first_messages(
                 self._spec,
                 self._context,
                 self.session,
@@ -145,7 +147,7 @@ class AgentRunner:
         assert self._agent is not None, "it is created before the first task"
         self._turns.begin(self._agent.state.spent)
         self._answers.taken = None
-        return await self._agent.run(*first, *self.user.take_notes(), User(with_pictures(task, pictures)))
+        return self._agent, [*messages, *self.user.take_notes(), User(with_pictures(task, pictures))]
 
     # ---- for a front end, between two tasks
 

@@ -21,7 +21,7 @@ from rlm.process import files
 from rlm.process.supervisor import ProcessGroups
 from rlm.process.unattended import unattended
 from rlm.text.bounded import BoundedOutput, Cleaner, Quota
-from rlm.tools.timeouts import seconds
+from rlm.tools.timeouts import call_timeout
 
 _GRACE = 1.0  # seconds between SIGTERM and SIGKILL for a command
 _BLOCK = 65_536
@@ -80,7 +80,7 @@ class Bash:
         }
 
     async def run(self, arguments: dict[str, Any], history: History) -> Outcome:  # noqa: ARG002 - the port's signature
-        limit = seconds(self.name, arguments, self._timeout)
+        limit = call_timeout(self.name, arguments, self._timeout)
         code, text = await self.execute(arguments["command"], limit)
         note = _note(code, limit)
         parts = (text.removesuffix("\n") if note else text, note)

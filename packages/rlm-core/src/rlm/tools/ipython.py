@@ -11,7 +11,7 @@ from rlm.core.history import History
 from rlm.core.messages import Outcome, Schema
 from rlm.core.ports import Kernel
 from rlm.process import files
-from rlm.tools.timeouts import longest, seconds
+from rlm.tools.timeouts import call_timeout, max_timeout
 
 _LARGEST = 5 << 20  # maximum bytes of a picture for the model; providers accept little more
 _TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp"}
@@ -48,7 +48,7 @@ class IPython:
                     "code": {"type": "string"},
                     "timeout": {
                         "type": "number",
-                        "description": f"seconds, at most {longest(self._timeout):g}; default {self._timeout:g}",
+                        "description": f"seconds, at most {max_timeout(self._timeout):g}; default {self._timeout:g}",
                     },
                 },
                 "required": ["code"],
@@ -56,7 +56,7 @@ class IPython:
         }
 
     async def run(self, arguments: dict[str, Any], history: History) -> Outcome:
-        execution = await self._kernel.execute(arguments["code"], seconds(self.name, arguments, self._timeout))
+        execution = await self._kernel.execute(arguments["code"], call_timeout(self.name, arguments, self._timeout))
         text = execution.text
         if self._max_turns is not None:
             break_ = "" if text.endswith("\n") else "\n"

@@ -10,7 +10,7 @@ LONGEST = 600.0
 """Maximum seconds that a call may request, unless the default is higher."""
 
 
-def seconds(tool: str, arguments: dict[str, Any], default: float) -> float:
+def call_timeout(tool: str, arguments: dict[str, Any], default: float) -> float:
     """Return the timeout of a call.
 
     Raises:
@@ -21,8 +21,8 @@ def seconds(tool: str, arguments: dict[str, Any], default: float) -> float:
         return default
     if not wanted > 0:
         raise BadArguments(f"{tool}: 'timeout' must be more than 0 seconds.")
-    return min(float(wanted), longest(default))
+    return min(float(wanted), max_timeout(default))
 
 
-def longest(default: float) -> float:
+def max_timeout(default: float) -> float:
     return max(default, LONGEST)
