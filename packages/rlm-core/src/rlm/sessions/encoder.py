@@ -95,7 +95,7 @@ class RecordEncoder:
     # ---- the conversation
 
     @_record_of.register(events.Said)
-    def _(self, said: events.Said) -> Record:
+    def _said(self, said: events.Said) -> Record:
         message = said.message
         kind = _kind(message) if isinstance(message, User) else ""
         own, joined = _joined(message) if isinstance(message, User) else (None, ())
@@ -104,7 +104,7 @@ class RecordEncoder:
         )
 
     @_record_of.register(events.Replied)
-    def _(self, replied: events.Replied) -> Record:
+    def _replied(self, replied: events.Replied) -> Record:
         started, self._asked = self._asked, None
         reply = replied.reply
         return records.MessageRecord(
@@ -121,7 +121,7 @@ class RecordEncoder:
         )
 
     @_record_of.register(events.ToolReturned)
-    def _(self, returned: events.ToolReturned) -> Record:
+    def _tool_returned(self, returned: events.ToolReturned) -> Record:
         result = returned.result
         started = self._call[1] if self._call and self._call[0] == result.call else None
         own, joined = _joined(result)
@@ -138,7 +138,7 @@ class RecordEncoder:
         )
 
     @_record_of.register(events.Dropped)
-    def _(self, dropped: events.Dropped) -> Record:
+    def _dropped(self, dropped: events.Dropped) -> Record:
         ids = tuple(self._ids[number] for number in dropped.numbers if number not in dropped.left)
         left = {self._ids[number]: form.wire() for number, form in zip(dropped.left, dropped.forms, strict=True)}
         summary = dropped.summary
@@ -152,7 +152,7 @@ class RecordEncoder:
         )
 
     @_record_of.register(events.Adapted)
-    def _(self, adapted: events.Adapted) -> Record:
+    def _adapted(self, adapted: events.Adapted) -> Record:
         changed = {self._ids[number]: message for number, message in adapted.changed}
         return records.AdaptRecord(
             *self._next(),
@@ -165,13 +165,13 @@ class RecordEncoder:
     # ---- the run and its problems
 
     @_record_of.register(events.ParametersChanged)
-    def _(self, changed: events.ParametersChanged) -> Record:
+    def _parameters_changed(self, changed: events.ParametersChanged) -> Record:
         tools = tuple({"type": "function", "function": schema} for schema in changed.tools)  # as in a request
         api = "" if changed.api == CHAT else changed.api
         return records.RequestRecord(*self._next(), changed.model, tools, changed.params, api)
 
     @_record_of.register(events.ModelCalled)
-    def _(self, called: events.ModelCalled) -> Record:
+    def _model_called(self, called: events.ModelCalled) -> Record:
         requested, reply = called.requested, called.reply
         return records.ModelCallRecord(
             *self._next(),
@@ -190,14 +190,14 @@ class RecordEncoder:
         )
 
     @_record_of.register(events.ChildStarted)
-    def _(self, started: events.ChildStarted) -> Record:
+    def _child_started(self, started: events.ChildStarted) -> Record:
         key = started.key
         return records.AgentStartRecord(
             *self._next(), started.folder, started.prompt, started.queued, key.digest, key.position
         )
 
     @_record_of.register(events.ChildEnded)
-    def _(self, ended: events.ChildEnded) -> Record:
+    def _child_ended(self, ended: events.ChildEnded) -> Record:
         tokens, value, effects = TokenCounts.of(ended.usage), ended.value, ended.effects
         return records.AgentEndRecord(
             *self._next(),
@@ -215,7 +215,7 @@ class RecordEncoder:
         )
 
     @_record_of.register(events.Replayed)
-    def _(self, replayed: events.Replayed) -> Record:
+    def _replayed(self, replayed: events.Replayed) -> Record:
         key, effects = replayed.key, replayed.effects
         return records.ReplayedRecord(
             *self._next(),
@@ -228,7 +228,7 @@ class RecordEncoder:
         )
 
     @_record_of.register(events.Stopped)
-    def _(self, stopped: events.Stopped) -> Record:
+    def _stopped(self, stopped: events.Stopped) -> Record:
         stop, spent = stopped.stop, stopped.spent
         tokens = TokenCounts.of(spent.usage)
         return records.ResultRecord(
@@ -236,37 +236,37 @@ class RecordEncoder:
         )
 
     @_record_of.register(events.LimitReached)
-    def _(self, reached: events.LimitReached) -> Record:
+    def _limit_reached(self, reached: events.LimitReached) -> Record:
         return records.LimitRecord(*self._next(), str(reached.stop))
 
     @_record_of.register(events.Rerun)
-    def _(self, rerun: events.Rerun) -> Record:
+    def _rerun(self, rerun: events.Rerun) -> Record:
         return records.RerunRecord(*self._next(), rerun.call_id, rerun.same, None if rerun.same else rerun.content)
 
     # ---- requests and calls, for observers
 
     @_record_of.register(events.RequestStarted)
-    def _(self, _started: events.RequestStarted) -> None:
+    def _request_started(self, _started: events.RequestStarted) -> None:
         self._asked = self._timer()
 
     @_record_of.register(events.CallStarted)
-    def _(self, started: events.CallStarted) -> Record:
+    def _call_started(self, started: events.CallStarted) -> Record:
         call = started.call
         self._call = (call, self._timer())
         return records.CellStartRecord(self.now(), call.id, call.name, call.arguments)
 
     @_record_of.register(events.CallEnded)
-    def _(self, ended: events.CallEnded) -> Record:
+    def _call_ended(self, ended: events.CallEnded) -> Record:
         started, self._call = self._call, None
         call, duration = ended.result.call, self._since(started[1] if started else None)
         return records.CellEndRecord(self.now(), call.id, call.name, ended.result.ok, duration)
 
     @_record_of.register(events.OutputReceived)
-    def _(self, received: events.OutputReceived) -> Record:
+    def _output_received(self, received: events.OutputReceived) -> Record:
         return records.CellOutputRecord(self.now(), self.running_call, received.text)
 
     @_record_of.register(events.Displayed)
-    def _(self, shown: events.Displayed) -> Record:
+    def _displayed(self, shown: events.Displayed) -> Record:
         return records.DisplayRecord(self.now(), self.running_call, shown.picture, shown.rows, shown.columns)
 
 
