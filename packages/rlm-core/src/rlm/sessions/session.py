@@ -311,7 +311,7 @@ class Session:
         if record is not None:
             self._write(record)
         if isinstance(event, RequestStarted) and self._journal is not None:
-            self._journal.sync()
+            self._journal.sync()  # a killed run, too, can resume from the request that is sent next
 
     def _write(self, record: Record) -> None:
         """Journal a record, unless it is only for the observer, and pass it on to the observer."""
@@ -320,9 +320,9 @@ class Session:
             assert self._journal is not None, "the session is finished"
             self._metrics.add(record)  # first: if the disk fails, meta.json may still record the end
             self._journal.append(record)
-            # not for each call of `rlm.llm`: a cell may cause thousands, and the next reply is soon enough
-            spends = getattr(record, "usage", None) is not None and not isinstance(record, ModelCallRecord)
-            if spends or isinstance(record, ResumeRecord):
+            # a run, a reply and an end update meta.json; calls of `rlm.llm` do not, because a cell may make thousands
+            has_usage = getattr(record, "usage", None) is not None and not isinstance(record, ModelCallRecord)
+            if has_usage or isinstance(record, ResumeRecord):
                 self._write_meta()
         # not the last record of the root: `result` replaces it, with the numbers of the whole tree and the exit code
         if self._shared.watch is not None and (self._parent or not isinstance(record, ResultRecord)):
