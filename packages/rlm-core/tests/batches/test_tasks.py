@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from rlm.batches.tasks import BatchTask, Job, check_tasks, part_of, read_tasks
+from rlm.batches.tasks import BatchTask, Job, check_tasks, read_tasks, select_tasks
 from rlm.config.settings import Config
 from rlm.errors import ConfigError, CredentialsError
 
@@ -155,7 +155,7 @@ def test_a_file_that_is_not_parquet_is_refused_and_a_map_is_for_tables(tmp_path:
 
 def test_shards_hold_each_task_once_and_a_limit_comes_first() -> None:
     tasks = [BatchTask(id=number, prompt="a") for number in range(10)]
-    shards = [part_of(tasks, 7, (k, 3)) for k in (1, 2, 3)]
+    shards = [select_tasks(tasks, 7, (k, 3)) for k in (1, 2, 3)]
     assert sorted(task.id for shard in shards for task in shard) == list(range(7))
     assert [len(shard) for shard in shards] == [3, 2, 2]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rlm.present.diffs import DiffLine, diff_lines, diff_sign, has_diff
+from rlm.present.diffs import DiffLine, diff_lines, diff_summary, has_diff
 from rlm_testkit.git import git
 
 LINES = st.lists(st.sampled_from(["a", "b", "", "-- c", "++ d", "@@ -1 +1 @@", "\\ e", "diff --git x y"]), max_size=8)
@@ -40,7 +40,7 @@ def test_what_git_writes_is_counted_as_git_counts(tmp_path: Path) -> None:
     ]
     added, removed = (sum(int(row[side]) for row in numbers if row[side] != "-") for side in (0, 1))
     assert len(numbers) == 6
-    assert diff_sign(f"$ git diff\n{text}- a list\n+ and its end\n") == f"diff: 6 files +{added} −{removed}"
+    assert diff_summary(f"$ git diff\n{text}- a list\n+ and its end\n") == f"diff: 6 files +{added} −{removed}"
     assert [line for kind, line in diff_lines(f"{text}- a list") if kind is DiffLine.NONE] == ["- a list"]
 
 
@@ -55,11 +55,11 @@ def test_what_difflib_writes_is_found_whatever_the_lines_look_like(old: list[str
     signs = {" ": DiffLine.CONTEXT, "-": DiffLine.REMOVED, "+": DiffLine.ADDED, "@": DiffLine.HUNK}
     assert has_diff(text)
     assert kinds == [DiffLine.NONE] * 3 + [signs[line[0]] for line in diff[2:]] + [DiffLine.NONE]
-    assert diff_sign(text) == f"diff: 1 file +{kinds.count(DiffLine.ADDED)} −{kinds.count(DiffLine.REMOVED)}"
+    assert diff_summary(text) == f"diff: 1 file +{kinds.count(DiffLine.ADDED)} −{kinds.count(DiffLine.REMOVED)}"
 
 
 def test_a_diff_that_is_cut_off_ends_there_and_a_list_is_not_a_diff() -> None:
     cut = "--- a\n+++ b\n@@ -1,9 +1,9 @@\n same\n-old\n[… 200 characters left out …]\n- not of it\n"
-    assert diff_sign(cut) == "diff: 1 file +0 −1"
-    assert diff_sign("--- a\n+++ b\n- one\n+ two\n") == ""
-    assert diff_sign("") == ""
+    assert diff_summary(cut) == "diff: 1 file +0 −1"
+    assert diff_summary("--- a\n+++ b\n- one\n+ two\n") == ""
+    assert diff_summary("") == ""

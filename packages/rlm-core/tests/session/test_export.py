@@ -18,10 +18,10 @@ from rlm.core.history import Summary
 from rlm.core.messages import ToolResult, User, Wire
 from rlm.core.state import replay
 from rlm.errors import SessionError
-from rlm.present.export import Arguments, Format, export, part
+from rlm.present.export import Arguments, Format, export, subtree
 from rlm.present.export.markup import pieces
+from rlm.present.export.portable_json import portable
 from rlm.present.export.table_markup import table_markup
-from rlm.present.export.text import portable
 from rlm.present.export.timing import IDLE, Activity, Axis, merged, times
 from rlm.present.show import show_tree
 from rlm.sessions import Session
@@ -142,7 +142,7 @@ def test_a_notebook_of_a_run_with_a_context_and_sub_agents_runs(tmp_path: Path) 
     assert done.returncode == 0, done.stderr + done.stdout
     assert (tmp_path / "seen").read_text() == "one 'answer' True 0 two the data True no key\n"
     assert "no key" in exported(tree, Format.HTML)
-    assert "no key" in exported(part(tree, "root"), Format.IPYNB)
+    assert "no key" in exported(subtree(tree, "root"), Format.IPYNB)
 
 
 def test_a_table_keeps_its_html_in_a_notebook(tmp_path: Path) -> None:
@@ -383,12 +383,12 @@ def test_a_hostile_session_is_a_valid_trajectory_too(tmp_path: Path) -> None:
 def test_one_agent_can_be_exported_by_the_end_of_its_path(tree: SessionTree) -> None:
     child = tree.children[1]
     (grandchild,) = child.children
-    assert part(tree, grandchild.agent) is grandchild
-    assert part(tree, grandchild.folder.name) is grandchild
-    assert len(lines(part(tree, child.agent))) == 2
+    assert subtree(tree, grandchild.agent) is grandchild
+    assert subtree(tree, grandchild.folder.name) is grandchild
+    assert len(lines(subtree(tree, child.agent))) == 2
     for wanted, said in (("root/sub-00000000", "no agent"), ("", "no agent"), ("nobody", "no agent")):
         with pytest.raises(SessionError, match=said):
-            part(tree, wanted)
+            subtree(tree, wanted)
 
 
 @pytest.mark.parametrize("format", Format)

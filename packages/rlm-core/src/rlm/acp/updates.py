@@ -38,7 +38,7 @@ _HALF = content.MOST // 2
 
 
 @dataclass(slots=True)
-class _Output:
+class _ClippedOutput:
     """The head and tail of a call's output."""
 
     head: str = ""
@@ -60,7 +60,7 @@ class _Output:
 class _RunningCall:
     id: str
     call: TranscriptCall
-    output: _Output = field(default_factory=_Output)
+    output: _ClippedOutput = field(default_factory=_ClippedOutput)
     pictures: list[Wire] = field(default_factory=list)
     changed: bool = False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ from msgspec.structs import replace as with_fields
 
 from rlm.batches.config import BatchConfig, doubt, signed
 from rlm.batches.results import NAME as RESULTS
-from rlm.batches.results import Finished, ResultsFile, TaskResult, keep, read_results
+from rlm.batches.results import ResultsFile, TaskResult, read_results
 from rlm.batches.summary import summary
 from rlm.batches.tasks import BatchTask, Job
 from rlm.config.environment import state_folder
@@ -156,16 +156,18 @@ class BatchFolder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._opened.close()
 
-    def keep(self, good: Finished) -> list[TaskResult]:
-        """Keep only the good results in the file, and return them.
+    def keep(self, good: Callable[[TaskResult], bool]) -> list[TaskResult]:
+        """Keep only the good results in the file, each rollout once; return them.
 
         Raises:
             SessionError: the file cannot be written.
         """
         try:
-            return keep(self._handle, self.path / RESULTS, good)
+            kept = {result.key: result for result in read_results(self.path / RESULTS) if good(result)}
+            files.replace(RESULTS, b"".join(result.line() for result in kept.values()), dir_fd=self._handle)
         except OSError as error:
             raise SessionError(f"{self.path}: {error.strerror}.") from None
+        return list(kept.values())
 
     def open_results(self) -> ResultsFile:
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -61,9 +61,6 @@ class TaskResult(msgspec.Struct, frozen=True, kw_only=True):
         return json.dumps(msgspec.to_builtins(self), ensure_ascii=False).encode(errors="replace") + b"\n"
 
 
-Finished = Callable[[TaskResult], bool]
-
-
 class ResultsFile:
     """Owns DIR/results.jsonl. A line is on disk when `append` returns."""
 
@@ -110,14 +107,3 @@ def read_results(path: Path) -> Iterator[TaskResult]:
             yield msgspec.convert(json.loads(line), TaskResult)
         except (ValueError, msgspec.ValidationError):
             continue
-
-
-def keep(folder: int, path: Path, good: Finished) -> list[TaskResult]:
-    """Keep only the good results in the file, each rollout once; return them.
-
-    Raises:
-        OSError: the file cannot be written, and is unchanged.
-    """
-    kept = {result.key: result for result in read_results(path) if good(result)}
-    files.replace(NAME, b"".join(result.line() for result in kept.values()), dir_fd=folder)
-    return list(kept.values())

@@ -161,7 +161,7 @@ def _check_environment(env: Mapping[str, str]) -> None:
             raise ConfigError(f"env: {name} belongs to rlm; kernels get no such variables.")
 
 
-def part_of(tasks: list[BatchTask], limit: int | None, shard: tuple[int, int]) -> list[BatchTask]:
+def select_tasks(tasks: list[BatchTask], limit: int | None, shard: tuple[int, int]) -> list[BatchTask]:
     """The first `limit` tasks; of these every n-th, from the k-th on, for `shard` (k, n)."""
     number, shards = shard
     return tasks[:limit][number - 1 :: shards]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from rlm.cli.arguments import CommandLine
-from rlm.cli.own_process import close_to_others, ending_orphans
+from rlm.cli.own_process import ending_orphans, harden_process
 from rlm.cli.signals import closing_in_order, run_until_signal
 from rlm.cli.streams import at_terminal, say, taken_by_protocol
 from rlm.config.environment import without_effect
@@ -30,7 +30,7 @@ def run(line: CommandLine) -> int:
     read_config(line.settings)
     if at_terminal():
         say("rlm acp waits for a client of the Agent Client Protocol on stdin: editors start it.")
-    close_to_others(debug=line.wants("debug"))
+    harden_process(debug=line.wants("debug"))
     check_limits()
     for warning in without_effect():
         _log(warning)

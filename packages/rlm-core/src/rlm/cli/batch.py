@@ -18,10 +18,10 @@ from rlm.batches.config import CONCURRENCY, effects
 from rlm.batches.executors import check_executor, executor_for
 from rlm.batches.folder import BatchFolder, create, exists
 from rlm.batches.progress import BatchProgress
-from rlm.batches.tasks import check_tasks, part_of, read_tasks
+from rlm.batches.tasks import check_tasks, read_tasks, select_tasks
 from rlm.cli import Interrupted
 from rlm.cli.arguments import CommandLine, whole_number
-from rlm.cli.own_process import close_to_others, ending_orphans, working_directory
+from rlm.cli.own_process import ending_orphans, harden_process, working_directory
 from rlm.cli.signals import closing_in_order, run_until_signal
 from rlm.cli.streams import put_json, say, say_effects, stderr, stderr_is_terminal, stdout_is_terminal
 from rlm.config.environment import broker_address, is_ci, is_dumb_terminal, without_effect
@@ -48,7 +48,7 @@ def run(line: CommandLine) -> int:
         raise ConfigError("`rlm batch` is for a shell. In a cell use rlm.map.")
     with ExitStack() as opened:
         folder, config = _prepare(line, opened)
-        close_to_others(debug=config.debug)
+        harden_process(debug=config.debug)
         with closing_in_order(), ExitStack() as stack:
             check_limits()
             stack.enter_context(ending_orphans())
@@ -99,7 +99,7 @@ def _new(line: CommandLine) -> tuple[Path, Config]:
     found = read_tasks(tasks, _columns(options.get("map", "")))
     checked = check_tasks(found, config, tasks.name, source or cwd, copied=source is not None)
     shard = _shard(options.get("shard", "1/1"))
-    chosen = part_of(checked, _number(options, "limit"), shard)
+    chosen = select_tasks(checked, _number(options, "limit"), shard)
     if not chosen:
         raise ConfigError(f"--shard {options['shard']} has no task: there are {len(checked)}.")
     batch = new_config(

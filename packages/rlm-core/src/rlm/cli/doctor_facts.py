@@ -22,7 +22,7 @@ from rlm.version import VERSION
 
 _PACKAGES = ("openai", "httpx", "httpx2", "ipython", "ipykernel", "pyzmq", "msgspec", "cloudpickle", "mcp", "ray")
 _PROGRAMS = {"bwrap": "--version", "git": "--version", "uv": "--version"}
-_SOME = 6
+_MOST_PATHS = 6
 """Maximum number of paths in a line."""
 
 
@@ -54,7 +54,7 @@ def versions(_: Config) -> Iterator[CheckResult]:
     facts: dict[str, Any] = {"version": VERSION, "python": platform.python_version(), "prefix": sys.prefix}
     yield CheckResult("rlm", f"{VERSION}, {python} in {sys.prefix}", facts=facts)
     packages = {name: found for name in _PACKAGES if (found := _installed(name))}
-    programs = {name: said for name, flag in _PROGRAMS.items() if (said := _said(name, flag))}
+    programs = {name: said for name, flag in _PROGRAMS.items() if (said := _version_of(name, flag))}
     parts = [f"{name} {found}" for name, found in packages.items()] + list(programs.values())
     yield CheckResult("versions", ", ".join(parts), facts={"packages": packages, "programs": programs})
 
@@ -66,7 +66,7 @@ def _installed(name: str) -> str | None:
         return None
 
 
-def _said(name: str, flag: str) -> str:
+def _version_of(name: str, flag: str) -> str:
     """The first line of a program's version output; empty if the program is not installed."""
     found = program(name)
     if found is None:
@@ -158,4 +158,4 @@ def sandbox_contents(policy: SandboxPolicy, config: Config) -> Iterator[CheckRes
 
 def _listed(paths: list[str]) -> str:
     here = f"{Path.cwd()}{os.sep}"
-    return listed([path.removeprefix(here) for path in paths], _SOME)
+    return listed([path.removeprefix(here) for path in paths], _MOST_PATHS)

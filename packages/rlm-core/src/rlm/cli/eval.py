@@ -22,7 +22,7 @@ from rlm.batches.results import TaskResult
 from rlm.batches.tasks import Job, check_tasks
 from rlm.cli import Interrupted
 from rlm.cli.arguments import CommandLine, whole_number
-from rlm.cli.own_process import close_to_others, ending_orphans, working_directory
+from rlm.cli.own_process import ending_orphans, harden_process, working_directory
 from rlm.cli.signals import closing_in_order, run_until_signal
 from rlm.cli.streams import put, put_json, say
 from rlm.config.environment import broker_address
@@ -69,7 +69,7 @@ def run(line: CommandLine) -> int:
     with BatchFolder(path) as folder:
         config = config or resumed_config(folder.config.settings, GivenSettings(line.settings))
         command = _EvalCommand(folder, config, _jobs(line, folder.config.concurrency))
-        close_to_others(debug=config.debug)
+        harden_process(debug=config.debug)
         with closing_in_order(), ending_orphans():
             check_limits()
             return command.run()

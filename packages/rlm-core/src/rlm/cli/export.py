@@ -15,12 +15,12 @@ from rlm.config.environment import state_folder
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.errors import ConfigError, RlmError, SessionError
-from rlm.present.export import Arguments, Format, export, part
+from rlm.present.export import Arguments, Format, export, subtree
 from rlm.sessions.find import FoundAgent, find_agent, sessions_home
 from rlm.sessions.signing_key import key_or_none
 from rlm.sessions.store import SessionTree, list_sessions, read_tree
 
-_ENDINGS = {Format.HTML: "html", Format.IPYNB: "ipynb", Format.CHAT: "jsonl", Format.ATIF: "json"}
+_SUFFIXES = {Format.HTML: "html", Format.IPYNB: "ipynb", Format.CHAT: "jsonl", Format.ATIF: "json"}
 _ONE = (Format.HTML, Format.IPYNB, Format.ATIF)
 """Formats whose file holds one session."""
 _PATIENCE = 10
@@ -40,14 +40,14 @@ def run(line: CommandLine) -> int:
     if "arguments" in options and wanted is not Format.CHAT:
         raise ConfigError(f"--arguments requires --format chat, not {wanted}.")
     arguments = Arguments(options.get("arguments", Arguments.MAPPING))
-    trees = [part(part(read_tree(each.folder), each.agent), options.get("agent")) for each in found]
+    trees = [subtree(subtree(read_tree(each.folder), each.agent), options.get("agent")) for each in found]
     pieces = (piece for tree in trees for piece in export(tree, wanted, arguments))
     file = _file(line, wanted, trees)
     if file is None:
         put_pieces(pieces, json=wanted is not Format.HTML)
         return exit_codes.DONE
     with open_output(file) as output:
-        output.write_pieces(pieces)
+        output.write(pieces)
     if "file" not in options:
         say(f"Written to {file}")
     if "open" in options:
@@ -65,7 +65,7 @@ def _file(line: CommandLine, wanted: Format, trees: Sequence[SessionTree]) -> Pa
     if not stdout_is_terminal() and "open" not in line.options:
         return None
     name = trees[0].folder.name if len(trees) == 1 else "sessions"
-    return Path(f"rlm-{name}.{_ENDINGS[wanted]}")
+    return Path(f"rlm-{name}.{_SUFFIXES[wanted]}")
 
 
 def _found(home: Path, ids: Sequence[str]) -> Iterator[FoundAgent]:

@@ -6,14 +6,13 @@ The prompt appears before the modules that an agent needs are imported.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlm.cli.arguments import CommandLine
-from rlm.cli.own_process import close_to_others, ending_orphans
+from rlm.cli.own_process import ending_orphans, harden_process
 from rlm.cli.signals import closing_in_order, run_until_signal
 from rlm.cli.streams import put_painted_part, say
 from rlm.config.environment import is_dumb_terminal, state_folder, without_effect
@@ -33,7 +32,7 @@ def run(line: CommandLine, cwd: Path, spec: AgentSpec | None = None, text: str =
     Raises:
         ConfigError: the system's limits are too low.
     """
-    close_to_others(debug=line.wants("debug"))
+    harden_process(debug=line.wants("debug"))
     check_limits()
     with closing_in_order(), ending_orphans(), ExitStack() as stack:
         typed = ""
@@ -46,7 +45,7 @@ def run(line: CommandLine, cwd: Path, spec: AgentSpec | None = None, text: str =
 
 def _serve(line: CommandLine, cwd: Path, spec: AgentSpec | None, text: str, typed: str) -> int:
     from rlm.repl.commands import COMMANDS
-    from rlm.repl.session import Opening, Repl
+    from rlm.repl.session import Repl, ReplSetup
 
     def make_spec() -> AgentSpec:
         from rlm.host.spec import AgentSpec, context_file
@@ -60,8 +59,8 @@ def _serve(line: CommandLine, cwd: Path, spec: AgentSpec | None, text: str, type
 
         return resumed_spec(wanted, GivenSettings(line.settings), cwd, fork=fork)
 
-    opening = Opening((lambda: spec) if spec else make_spec, resume_spec, COMMANDS, cwd, tuple(without_effect()), text)
-    repl = Repl(opening, _new_terminal(cwd, typed), color=not is_dumb_terminal())
+    setup = ReplSetup((lambda: spec) if spec else make_spec, resume_spec, COMMANDS, cwd, tuple(without_effect()), text)
+    repl = Repl(setup, lambda repl: _new_terminal(repl, cwd, typed), color=not is_dumb_terminal())
     signal.signal(signal.SIGINT, lambda *_: repl.interrupt())
     try:
         run_until_signal(repl.serve(), but=(signal.SIGINT,))
@@ -79,18 +78,15 @@ def _say_how_to_go_on(repl: Repl, directory: str | None) -> None:
         say(f"rlm resume {words}")
 
 
-def _new_terminal(cwd: Path, typed: str) -> Callable[[Repl], Terminal]:
-    def new(repl: Repl) -> Terminal:
-        if is_dumb_terminal():
-            from rlm.repl.terminal import DumbTerminal
+def _new_terminal(repl: Repl, cwd: Path, typed: str) -> Terminal:
+    if is_dumb_terminal():
+        from rlm.repl.terminal import DumbTerminal
 
-            return DumbTerminal(put_painted_part)
-        from rlm.repl.completion import PromptCompleter
-        from rlm.repl.prompt import Prompt
+        return DumbTerminal(put_painted_part)
+    from rlm.repl.completion import PromptCompleter
+    from rlm.repl.prompt import Prompt
 
-        names = {name: command.about for name, command in repl.opening.commands.items()}
-        state = state_folder()  # holds the earlier input of each folder
-        history = state / "rlm" / "history" / sha256(str(cwd).encode()).hexdigest()[:16] if state else None
-        return Prompt(repl, PromptCompleter(names, cwd, repl.kernel, lambda: repl.prompt.python), history, typed)
-
-    return new
+    names = {name: command.about for name, command in repl.setup.commands.items()}
+    state = state_folder()  # holds the earlier input of each folder
+    history = state / "rlm" / "history" / sha256(str(cwd).encode()).hexdigest()[:16] if state else None
+    return Prompt(repl, PromptCompleter(names, cwd, repl.kernel, lambda: repl.prompt.python), history, typed)

@@ -13,7 +13,7 @@ from typing import Any
 
 from rlm.broker.protocol import OPTIONS
 from rlm.cli.arguments import CommandLine
-from rlm.cli.own_process import close_to_others, ending_orphans
+from rlm.cli.own_process import ending_orphans, harden_process
 from rlm.cli.signals import closing_in_order, run_until_signal
 from rlm.cli.streams import say
 from rlm.config.environment import broker_address, state_folder, without_effect
@@ -56,7 +56,7 @@ def run(line: CommandLine) -> int:
 
         return login(line, words)
     config = read_config(line.settings)
-    close_to_others(debug=config.debug)
+    harden_process(debug=config.debug)
     check_limits()
     for warning in without_effect():
         say(f"rlm: {warning}")

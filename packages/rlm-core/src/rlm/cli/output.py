@@ -37,15 +37,8 @@ class OutputFile:
         self._path = path
         self._target = target
 
-    def write(self, text: str) -> None:
-        """
-        Raises:
-            RlmError: the file cannot be written, although the earlier check passed.
-        """
-        self.write_pieces([text])
-
-    def write_pieces(self, pieces: Iterable[str]) -> None:
-        """Write a text that may be larger than memory.
+    def write(self, pieces: Iterable[str]) -> None:
+        """Write a text, in pieces because it may be larger than memory.
 
         Raises:
             RlmError: the file cannot be written, although the earlier check passed.

@@ -75,7 +75,7 @@ def _reap() -> None:
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 
-def close_to_others(*, debug: bool) -> None:
+def harden_process(*, debug: bool) -> None:
     """Stop other processes of this user, such as a cell, from reading our environment and memory.
 
     Both hold the credential.

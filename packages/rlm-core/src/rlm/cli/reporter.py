@@ -12,7 +12,7 @@ from typing import Any
 
 from rlm.cli import Interrupted
 from rlm.cli.output import OutputFile, ends_with_a_result, open_output, put_record
-from rlm.cli.own_process import close_to_others, ending_orphans
+from rlm.cli.own_process import ending_orphans, harden_process
 from rlm.cli.signals import closing_in_order, run_until_signal
 from rlm.cli.streams import put, put_painted, stderr, stderr_is_terminal, stdout_is_terminal
 from rlm.config.environment import is_ci, is_dumb_terminal, picture_protocol, program, state_folder, without_effect
@@ -54,7 +54,7 @@ def run(spec: AgentSpec, directory: str | None = None, notes: Sequence[str] = ()
 
 def _run(spec: AgentSpec, directory: str | None, notes: Sequence[str]) -> int:
     config = spec.config
-    close_to_others(debug=config.debug)
+    harden_process(debug=config.debug)
     broken = config.json and stdout_is_terminal()  # lines of JSON would break a tree on the same terminal
     live = not (broken or is_dumb_terminal() or is_ci())
     with closing_in_order(), ExitStack() as stack:
@@ -170,7 +170,7 @@ class RunReporter:
                 rest.callback(self._screen.flush)  # stdout does not wait for the screen
                 rest.callback(self._screen.note, "Partial answer:")
             if end.answer:
-                self._output.write(f"{end.answer}\n")
+                self._output.write([f"{end.answer}\n"])
         return code
 
     def _print(self, end: RunEndRecord) -> None:

@@ -13,7 +13,7 @@ from rlm.config.settings import Config
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
 from rlm.present.brief import failed_agents, show_brief
-from rlm.present.export import part
+from rlm.present.export import subtree
 from rlm.present.follow import Follower
 from rlm.present.show import show_tree
 from rlm.sessions.find import find_agent, sessions_home
@@ -39,7 +39,7 @@ def run(line: CommandLine) -> int:
     whole = "whole" in line.options or not stdout_is_terminal()
     if "follow" in line.options:
         return _follow(found.own_folder, config, whole=whole)
-    tree = part(part(read_tree(folder), found.agent), line.options.get("agent"))
+    tree = subtree(subtree(read_tree(folder), found.agent), line.options.get("agent"))
     failed = failed_agents(tree) if "failed" in line.options else None
     if failed is not None and not failed:
         say("Nothing failed.")

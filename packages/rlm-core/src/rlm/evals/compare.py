@@ -1,4 +1,4 @@
-"""Runs each task by each arm, on the user's own model.
+"""Runs each task in each arm, on the user's own model.
 
 The runs are the tasks of a batch, so an evaluation can be resumed as a batch can.
 """

@@ -110,7 +110,7 @@ class DiffReader:
         return f"diff: {many(self.files, 'file')} +{self.added} −{self.removed}" if self.files else ""
 
 
-def diff_sign(text: str) -> str:
+def diff_summary(text: str) -> str:
     """`diff: 3 files +10 −4`, for the output of a call; empty if it is no diff."""
     if not has_diff(text):
         return ""

@@ -22,7 +22,7 @@ from rlm.present.describe import (
     status_text,
     turn_name,
 )
-from rlm.present.diffs import diff_lines, diff_sign, edit_diff, has_diff, line_style, painted_diff
+from rlm.present.diffs import diff_lines, diff_summary, edit_diff, has_diff, line_style, painted_diff
 from rlm.present.humanize import ago, cost, count, lineage, many, seconds, tokens
 from rlm.present.outcomes import outcome_of
 from rlm.sessions.meta import RUNNING, Meta
@@ -343,7 +343,7 @@ def _call_head(call: TranscriptCall) -> list[Span]:
     else:
         sign = {True: Span("✓", Style.GREEN), False: Span("✗", Style.RED), None: Span("…", Style.DIM)}[call.ok]
     took = seconds(call.ended - call.started) if call.ended is not None and call.started is not None else ""
-    shows = f"  {said}" if (said := diff_sign(call.content)) else ""
+    shows = f"  {said}" if (said := diff_summary(call.content)) else ""
     return [sign, Span(f" {plain(call.tool)}", Style.CYAN), Span(f"  {took}{shows}", Style.DIM)]
 
 

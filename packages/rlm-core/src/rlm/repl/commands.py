@@ -108,12 +108,12 @@ async def _compact(repl: Repl, _: str) -> None:
 
 async def _fork(repl: Repl, _: str) -> None:
     id = (await repl.idle()).session.id
-    await repl.switch(lambda: repl.opening.resume_spec(id, fork=True))
+    await repl.switch(lambda: repl.setup.resume_spec(id, fork=True))
 
 
 async def _resume(repl: Repl, wanted: str) -> None:
     repl.check_idle()
-    await repl.switch(lambda: repl.opening.resume_spec(wanted or None, fork=False))
+    await repl.switch(lambda: repl.setup.resume_spec(wanted or None, fork=False))
 
 
 async def _export(repl: Repl, argument: str) -> None:

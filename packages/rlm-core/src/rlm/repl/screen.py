@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlm.config.settings import Config, recording_of
-from rlm.present.diffs import DiffReader, diff_of, diff_sign, line_style, painted_diff
+from rlm.present.diffs import DiffReader, diff_of, diff_summary, line_style, painted_diff
 from rlm.present.humanize import cost, count, many, seconds, tokens
 from rlm.present.live import lines
 from rlm.present.live.frame import frame
@@ -18,7 +18,7 @@ from rlm.present.live.row import Row, fit, paint, wrap
 from rlm.present.live.tree import ROOT, AgentNow, AgentTree, fold
 from rlm.present.markdown import render_markdown
 from rlm.repl.questions import HELP
-from rlm.repl.streamed import HEAD, BlockReader, Folded, Output
+from rlm.repl.streamed import HEAD, BlockReader, FoldableOutput, FoldedOutputs
 from rlm.sessions.records import (
     CellEndRecord,
     CellOutputRecord,
@@ -51,7 +51,7 @@ class ReplScreen:
     def __init__(self, put: Callable[[str], None], size: Callable[[], tuple[int, int]], *, color: bool) -> None:
         """`put` prints above the prompt; `size` gives columns and lines."""
         self.tree = AgentTree()
-        self.folded = Folded()
+        self.folded = FoldedOutputs()
         self._put = put
         self._size = size
         self.color = color
@@ -59,7 +59,7 @@ class ReplScreen:
         """Whether the agent's text is printed without Markdown formatting."""
         self._blocks = BlockReader()
         self._streamed = False
-        self._outputs: dict[str, Output] = {}
+        self._outputs: dict[str, FoldableOutput] = {}
         self._diffs: dict[str, DiffReader] = {}
         """The diff state of each output, for its next line."""
         self._user_since = 0.0
@@ -232,7 +232,7 @@ class ReplScreen:
     # ---- cells
 
     def _begin_cell(self, whose: str, name: str, code: str) -> None:
-        self._outputs[whose], self._diffs[whose] = Output(), DiffReader()
+        self._outputs[whose], self._diffs[whose] = FoldableOutput(), DiffReader()
         self._show_code(name, code)
 
     def _show_code(self, name: str, code: str) -> None:
@@ -253,11 +253,14 @@ class ReplScreen:
 
     def _end_cell(self, whose: str, ok: bool, duration: float | None, failure: str = "") -> None:
         """Print the end of a cell. `failure`: see `rlm.present.outcomes`."""
-        output, reader = self._outputs.pop(whose, None) or Output(), self._diffs.pop(whose, None) or DiffReader()
+        output, reader = (
+            self._outputs.pop(whose, None) or FoldableOutput(),
+            self._diffs.pop(whose, None) or DiffReader(),
+        )
         rest = output.end()
         if output.hidden:
             number = self.folded.add(output)
-            shows = f" · {said}" if (said := diff_sign(output.whole())) else ""
+            shows = f" · {said}" if (said := diff_summary(output.whole())) else ""
             self.note(f"  … {many(output.hidden, 'line')}, Alt-{number} opens them below{shows}")
             reader = DiffReader()  # the position of the last lines in a diff is unknown
         self._print_lines(rest, reader)

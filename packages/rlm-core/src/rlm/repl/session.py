@@ -54,7 +54,7 @@ class ResumeSpec(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class ReplSetup:
     """The initial state of the prompt.
 
     Args:
@@ -76,11 +76,11 @@ class Opening:
 class Repl:
     """Owns the run of one prompt."""
 
-    def __init__(self, opening: Opening, new_terminal: Callable[[Repl], Terminal], *, color: bool) -> None:
-        self.opening = opening
+    def __init__(self, setup: ReplSetup, new_terminal: Callable[[Repl], Terminal], *, color: bool) -> None:
+        self.setup = setup
         self.queue: list[str] = []
         self.run: Run | None = None
-        self._make_spec = opening.make_spec
+        self._make_spec = setup.make_spec
         self._stack = AsyncExitStack()
         self._opener: asyncio.Task[Run | None] | None = None
         self._turn: asyncio.Task[None] | None = None
@@ -95,9 +95,9 @@ class Repl:
     async def serve(self) -> None:
         """Serve the prompt until the user leaves."""
         async with self.prompt:
-            for note in self.opening.notes:
+            for note in self.setup.notes:
                 self.screen.note(note, Style.YELLOW)
-            self.prompt.recall(self.opening.text)
+            self.prompt.recall(self.setup.text)
             self._opener = asyncio.create_task(self._open())
             try:
                 while (entered := await self.prompt.read()) is not None:
@@ -134,8 +134,8 @@ class Repl:
 
     def toolbar(self) -> str:
         if self.agent is None:
-            return f"{self.opening.cwd} · {'starting' if _runs(self._opener) else 'not connected: /help'}"
-        return status(self.agent, self.opening.cwd, len(self.queue))
+            return f"{self.setup.cwd} · {'starting' if _runs(self._opener) else 'not connected: /help'}"
+        return status(self.agent, self.setup.cwd, len(self.queue))
 
     @property
     def _beside(self) -> bool:
@@ -167,7 +167,7 @@ class Repl:
             self.queue.append(text)
             self.screen.echo(text, "after this turn")
         elif self.agent is not None:
-            self.agent.user.say(text, [attachment.block() for attachment in attachments(text, self.opening.cwd)])
+            self.agent.user.say(text, [attachment.block() for attachment in attachments(text, self.setup.cwd)])
             self.screen.echo(text, "after the current cell")
 
     def begin_turn(self, text: str) -> None:
@@ -245,7 +245,7 @@ class Repl:
 
     async def _command(self, name: str, argument: str) -> None:
         self.screen.note(f"› /{name} {argument}".rstrip())
-        command = self.opening.commands.get(name)
+        command = self.setup.commands.get(name)
         if command is None:
             self.screen.note(f"There is no command /{name}. /help lists them.", Style.RED)
             return
@@ -266,7 +266,7 @@ class Repl:
 
     async def _attach(self, text: str, agent: AgentRunner) -> None:
         """Attach the files and variables that a message names, before the message."""
-        for attachment in attachments(text, self.opening.cwd):
+        for attachment in attachments(text, self.setup.cwd):
             agent.user.note(attachment.block())
         for expression in variables(text):
             value = await agent.kernel.evaluate(expression) if agent.kernel else "[there is no kernel]"

@@ -69,7 +69,7 @@ MARKS = 9
 """Number of outputs that can be printed: Alt and a digit selects one."""
 
 
-class Output:
+class FoldableOutput:
     """The output of one cell. `feed` and `end` return the whole lines to print."""
 
     def __init__(self) -> None:
@@ -137,14 +137,14 @@ class Output:
             self._size = sum(len(line) for line in self._lines)
 
 
-class Folded:
+class FoldedOutputs:
     """The long outputs of a session, by number. A new one replaces the oldest."""
 
     def __init__(self) -> None:
-        self._outputs: dict[int, Output] = {}
+        self._outputs: dict[int, FoldableOutput] = {}
         self._next = 1
 
-    def add(self, output: Output) -> int:
+    def add(self, output: FoldableOutput) -> int:
         """Add an output, and return its number."""
         number, self._next = self._next, self._next % MARKS + 1
         self._outputs[number] = output

@@ -44,7 +44,7 @@ def export(tree: SessionTree, format: Format, arguments: Arguments = Arguments.M
     return pieces
 
 
-def part(tree: SessionTree, agent: str | None) -> SessionTree:
+def subtree(tree: SessionTree, agent: str | None) -> SessionTree:
     """Return one agent and all agents below it; without an agent, the whole tree.
 
     `agent`: any form that `find_agent` accepts.

@@ -8,7 +8,7 @@ from typing import Any
 
 from rlm.core.messages import Usage, Wire
 from rlm.present.export.outputs import split_uri
-from rlm.present.export.text import moment, read_object, write_object
+from rlm.present.export.portable_json import moment, read_object, write_object
 from rlm.present.export.token_data import read_token_data
 from rlm.sessions import journal
 from rlm.sessions.records import DropRecord, ErrorRecord, KernelRecord, RequestRecord, RetryRecord, type_name

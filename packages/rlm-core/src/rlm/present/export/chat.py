@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from rlm.core.messages import Usage, Wire
 from rlm.present.export import Arguments
-from rlm.present.export.text import dump_ascii, read_object
+from rlm.present.export.portable_json import dump_ascii, read_object
 from rlm.present.export.token_data import read_token_data
 from rlm.sessions import journal
 from rlm.sessions.records import AdaptRecord, DropRecord, MessageRecord, RequestRecord, TokenCounts, wire
@@ -48,7 +48,7 @@ class Segment:
         )
         self.usage += usage
 
-    def goes_on(self, request: RequestRecord) -> bool:
+    def continues_with(self, request: RequestRecord) -> bool:
         return self.request.tools == request.tools and self.request.model == request.model
 
 
@@ -104,16 +104,16 @@ class _Writer:
         if record.role != "assistant":
             self._new.append(id)
             return
-        if self._segment is not None and not self._segment.goes_on(self._request):
+        if self._segment is not None and not self._segment.continues_with(self._request):
             yield from self._end()
         if self._segment is None:
             self._segment, self._new = Segment(self._request), [each for each in self._live if each != id]
             yield '{"messages": ['
-        yield from self._seen(self._segment)
+        yield from self._write_new(self._segment)
         self._segment.add(record)
         yield from self._write(self._segment, id, record.message, weight=1)
 
-    def _seen(self, segment: Segment) -> Iterator[str]:
+    def _write_new(self, segment: Segment) -> Iterator[str]:
         """Write the messages that are new to the model."""
         for id in self._new:
             if id in self._live:

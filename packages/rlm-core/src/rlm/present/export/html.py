@@ -22,7 +22,7 @@ from rlm.present.describe import (
     status_text,
     turn_name,
 )
-from rlm.present.diffs import diff_lines, diff_sign, edit_diff, has_diff
+from rlm.present.diffs import diff_lines, diff_summary, edit_diff, has_diff
 from rlm.present.export.markup import Child, Html, code, element, escape, markdown, pieces, tag
 from rlm.present.export.outputs import saved_pictures, split_uri, with_tables
 from rlm.present.export.table_markup import table_markup
@@ -215,7 +215,7 @@ def _call(call: TranscriptCall, tree: SessionTree) -> Child:
     children = (tree.child(name) for name in call.children)
     return element(
         "section",
-        tag("header", failure, tag("b", call.tool), tag("span", took), tag("span", diff_sign(call.content))),
+        tag("header", failure, tag("b", call.tool), tag("span", took), tag("span", diff_summary(call.content))),
         tag("pre", tag("code", _program(call)), class_="code"),
         (_child(child) for child in children if child),
         _output(call, tree),

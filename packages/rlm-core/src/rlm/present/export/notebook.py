@@ -10,7 +10,7 @@ from typing import Any
 from rlm.present.diffs import edit_diff
 from rlm.present.export.notebook_setup import setup
 from rlm.present.export.outputs import saved_pictures, split_uri, with_tables
-from rlm.present.export.text import write_object
+from rlm.present.export.portable_json import write_object
 from rlm.present.markdown import fenced
 from rlm.sessions.records import UserCellRecord
 from rlm.sessions.store import SessionTree

@@ -10,7 +10,7 @@ from typing import Any
 from rlm.core.budget import Stop
 from rlm.core.messages import Usage
 from rlm.present.describe import first_line
-from rlm.present.diffs import diff_sign
+from rlm.present.diffs import diff_summary
 from rlm.present.humanize import sign, writing
 from rlm.present.outcomes import CallOutcome, call_outcome
 from rlm.present.titles import title
@@ -235,7 +235,7 @@ def _heard(agent: AgentNow, record: MessageRecord, now: float) -> AgentNow:
             return replace(fresh, turns=turns, usage=usage)
         case "tool" if not record.anew:
             outcome = call_outcome(content, ok=bool(record.ok), exit_status=record.exit_status)
-            signs = (*agent.signs, said) if (said := diff_sign(content)) else agent.signs
+            signs = (*agent.signs, said) if (said := diff_summary(content)) else agent.signs
             return replace(agent, outcome=outcome, output=content, signs=signs)
         case "user" if not agent.task and not record.kind and isinstance(content, str):
             return replace(agent, task=first_line(content))
