@@ -293,6 +293,8 @@ def test_failed_tasks_are_tried_again_and_a_batch_of_others_only_if_it_is_truste
         assert command(*words).code == 0
         assert results(command.cwd / "out")[1, 0]["reward"] == 1.0
         assert [request.task for request in server.requests] in (["a", "b", "a"], ["b", "a", "a"])
+        home = {"HOME": str(command.cwd), "XDG_STATE_HOME": f"{command.env()['HOME']}/.local/state"}
+        assert command("batch", "tasks.jsonl", "--output=~/out", "--retry-failed", **home).code == 0
 
         # files that another user created or changed run nothing until they are trusted
         out = command.cwd / "out"

@@ -63,7 +63,7 @@ def _prepare(line: CommandLine, opened: ExitStack) -> tuple[BatchFolder, Config]
     """
     wanted, options = GivenSettings(line.settings), line.options
     resumed = options.get("resume")
-    again = "retry_failed" in options and resumed is None and exists(Path(options.get("out", "")))
+    again = "retry_failed" in options and resumed is None and exists(Path(options.get("out", "")).expanduser())
     if resumed is None and not again:
         path, config = _new(line)
         return opened.enter_context(BatchFolder(path)), config
