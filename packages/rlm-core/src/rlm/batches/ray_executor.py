@@ -47,6 +47,14 @@ class _Work:
     def next(self) -> Job | None:
         return self.again.popleft() if self.again else next(self.jobs, None)
 
+    def is_over(self) -> bool:
+        """Whether no job is left, and none runs that may return to the queue."""
+        if self.running or self.again:
+            return False
+        if (job := next(self.jobs, None)) is not None:
+            self.again.append(job)
+        return job is None
+
 
 class RayExecutor:
     """Owns its workers. The cluster is at `address`, or it is started here and ends with this process."""
@@ -174,7 +182,7 @@ class RayExecutor:
             asked = asyncio.ensure_future(_awaited(worker.ready.remote()))
             while not asked.done():
                 await asyncio.wait([asked], timeout=_PAUSE)
-                if not asked.done() and not work.running and not work.again and self._exhausted(work):
+                if not asked.done() and work.is_over():
                     asked.cancel()
                     return None
             try:
@@ -191,13 +199,6 @@ class RayExecutor:
                     f"The workers have rlm {version}; this machine has {VERSION}. Install the same version."
                 )
             return str(holder)
-
-    @staticmethod
-    def _exhausted(work: _Work) -> bool:
-        job = next(work.jobs, None)
-        if job is not None:
-            work.again.append(job)
-        return job is None
 
     async def _try(self, worker: Any, job: Job, work: _Work) -> bool:
         """Run a job; return whether the worker still exists.

@@ -31,8 +31,11 @@ def run(line: CommandLine) -> int:
         ConfigError: there is no script for this shell.
     """
     wanted = line.id or ""
-    if wanted == "ids":
-        _put_ids(line)
+    if wanted == "ids":  # in each line an id, a tab and a task, the newest session first
+        listed = list_sessions(sessions_home(read_config(line.settings), Path.cwd()))[:_LISTED]
+        lines = (f"{each.folder.name}\t{plain(one_line(each.meta.prompt_preview, _TASK))}" for each in listed)
+        if text := "\n".join(lines):
+            put(text)
     elif wanted in _SCRIPTS:
         put(_SCRIPTS[wanted]())
     else:
@@ -41,11 +44,3 @@ def run(line: CommandLine) -> int:
             'eval "$(rlm completion bash)"'
         )
     return exit_codes.DONE
-
-
-def _put_ids(line: CommandLine) -> None:
-    """Print an id, a tab and a task in each line, the newest session first."""
-    listed = list_sessions(sessions_home(read_config(line.settings), Path.cwd()))[:_LISTED]
-    lines = (f"{each.folder.name}\t{plain(one_line(each.meta.prompt_preview, _TASK))}" for each in listed)
-    if text := "\n".join(lines):
-        put(text)
