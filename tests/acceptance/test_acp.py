@@ -16,7 +16,9 @@ from acp.helpers import embedded_text_resource, resource_block
 from rlm_testkit import mcp_program, mcp_web
 from rlm_testkit.acp_client import Talk, talking
 from rlm_testkit.cli import Rlm
+from rlm_testkit.leftovers import nothing_left
 from rlm_testkit.scripted import Answer, Request, Scripted, call, calls, half, text
+from rlm_testkit.waiting import eventually
 
 Make = Callable[[Scripted], Rlm]
 PIXEL = base64.b64encode(bytes.fromhex("89504e470d0a1a0a")).decode()
@@ -241,6 +243,30 @@ async def test_sessions_are_listed_loaded_resumed_closed_and_deleted(rlm: Make) 
             with pytest.raises(RequestError, match="Unknown session"):
                 await ask(talk, second, "gone")
     assert not (command.cwd / ".rlm" / "sessions" / second).exists()
+
+
+async def test_a_signal_after_the_end_of_the_input_leaves_no_session_open(rlm: Make) -> None:
+    """As when an editor ends: it closes the pipe, and then sends SIGTERM. The cell ignores its first interrupt."""
+    code = """import pathlib, time
+print('begun')
+while True:
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        pathlib.Path('interrupted').touch()"""
+    with Scripted(lambda _: call("ipython", code=code)) as server:
+        command = rlm(server)
+        async with talking(command, code=143) as talk:
+            turn = asyncio.ensure_future(ask(talk, await new(talk, command), "go"))
+            await talk.editor.until_heard("tool_call_update", "begun")
+            assert talk.process.stdin is not None
+            talk.process.stdin.close()
+            await eventually((command.cwd / "interrupted").exists)
+            talk.process.terminate()
+            await talk.process.wait()
+            await asyncio.gather(turn, return_exceptions=True)
+        assert command.session.meta["status"] == "cancelled"
+        nothing_left(command)
 
 
 async def test_a_refusal_of_the_provider_is_an_error_and_the_session_continues(rlm: Make) -> None:

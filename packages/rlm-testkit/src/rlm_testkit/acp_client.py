@@ -76,8 +76,8 @@ class Talk:
 
 
 @asynccontextmanager
-async def talking(rlm: Rlm, *flags: str, answers: Sequence[str] = (), **env: str) -> AsyncIterator[Talk]:
-    """Run `rlm acp FLAGS`, and initialize it. At the end its stdin is closed, and it must exit by itself with 0."""
+async def talking(rlm: Rlm, *flags: str, answers: Sequence[str] = (), code: int = 0, **env: str) -> AsyncIterator[Talk]:
+    """Run `rlm acp FLAGS`, and initialize it. At the end its stdin is closed, and it must exit by itself with `code`."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         str(rlm.command), "acp", *flags, cwd=rlm.cwd, env=rlm.env(**env), limit=_LIMIT,
@@ -95,10 +95,10 @@ async def talking(rlm: Rlm, *flags: str, answers: Sequence[str] = (), **env: str
         yield talk
     finally:
         process.stdin.close()
-        code = await process.wait()
+        ended = await process.wait()
         await reading
         await talk.agent.close()
-    assert code == 0, talk.err.decode()
+    assert ended == code, talk.err.decode()
 
 
 async def _drain(stream: asyncio.StreamReader, into: bytearray) -> None:

@@ -19,6 +19,7 @@ from rlm.config.settings import Config
 from rlm.config.sources import read_config, read_folder, with_values
 from rlm.core.messages import Wire
 from rlm.errors import ConfigError, CredentialsError, SessionError, UnknownSession
+from rlm.process.signals import until_ended
 from rlm.sessions.signing_key import key_or_none
 from rlm.version import VERSION
 
@@ -68,9 +69,15 @@ class AcpServer:
     ) -> None:
         for task in self._asking:
             task.cancel()
-        await asyncio.gather(*self._asking, return_exceptions=True)
-        await asyncio.gather(*(session.close() for session in self._sessions.values()), return_exceptions=True)
-        await self._stack.aclose()
+        try:
+            await until_ended(self._asking)
+        finally:
+            closing = [asyncio.ensure_future(session.close()) for session in self._sessions.values()]
+            try:
+                await until_ended(closing)
+            finally:
+                await asyncio.gather(*closing, return_exceptions=True)  # a session that cannot be closed: the rest is
+                await self._stack.aclose()
 
     # ---- the connection
 

@@ -25,6 +25,7 @@ from rlm.host.host import Host
 from rlm.host.run import Run
 from rlm.host.spec import AgentSpec
 from rlm.process import files
+from rlm.process.signals import until_ended
 from rlm.sessions.records import CellOutputRecord, DisplayRecord, Record, SessionRecord
 from rlm.text.clip import one_line
 
@@ -137,11 +138,12 @@ class AcpSession:
     async def close(self) -> Wire:
         """Cancel the turn, and close the run. Return the data for a trainer."""
         self.cancel()
-        if self._turn is not None:
-            await asyncio.wait({self._turn})
-        if self._flushing is not None:
-            self._flushing.cancel()
-        await self._stack.aclose()
+        try:
+            await until_ended([self._turn] if self._turn is not None else [])
+        finally:
+            if self._flushing is not None:
+                self._flushing.cancel()
+            await self._stack.aclose()
         return self._meta()
 
     # ---- a turn

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+from collections.abc import Iterable
 from types import FrameType
+from typing import Any
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that end a command: the exit code is 128 plus the signal's number."""
@@ -22,6 +25,26 @@ def end_on_signals() -> None:
 
 def _end(number: int, _: FrameType | None) -> None:
     os._exit(128 + number)
+
+
+async def until_ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Wait until tasks that are closed have ended. If a signal cancels this, cancel them: they skip grace periods.
+
+    A terminal or an editor that goes away ends the input of a command first, and then sends a signal.
+
+    Raises:
+        CancelledError: a signal came. The tasks have ended then, too.
+    """
+    running = {task for task in tasks if not task.done()}
+    if not running:
+        return
+    try:
+        await asyncio.wait(running)
+    except asyncio.CancelledError:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running)
+        raise
 
 
 def reset_signals() -> None:

@@ -15,6 +15,7 @@ from rlm.config.credentials import hide_credentials
 from rlm.config.environment import takes_notifications
 from rlm.errors import ConfigError, RlmError
 from rlm.present.humanize import cost, many, seconds, tokens
+from rlm.process.signals import until_ended
 from rlm.repl.inputs import Cell, Command, Task, read_input
 from rlm.repl.mentions import attachments, variables
 from rlm.repl.questions import HELP, Questions
@@ -383,23 +384,14 @@ class Repl:
         self.prompt.refresh()
 
     async def _close(self) -> None:
-        """Cancel what runs, then close the session. A signal meanwhile skips the grace periods, but closes it too."""
         self._closing = True
+        tasks = [task for task in (self._turn, self._cells, self._job, self._opener) if task is not None]
+        for task in tasks:
+            task.cancel()
         try:
-            await self._cancel_tasks()
-        except asyncio.CancelledError:  # a terminal that closes ends the input, and then sends SIGHUP
-            await self._cancel_tasks()
-            raise
+            await until_ended(tasks)
         finally:
             await self._stack.aclose()
-
-    async def _cancel_tasks(self) -> None:
-        tasks = (self._turn, self._cells, self._job, self._opener)
-        running = [task for task in tasks if task is not None and not task.done()]
-        for task in running:
-            task.cancel()
-        if running:
-            await asyncio.wait(running)
 
 
 def _runs(task: asyncio.Task[object] | None) -> bool:
