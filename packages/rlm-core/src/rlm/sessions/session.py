@@ -311,7 +311,7 @@ class Session:
         if record is not None:
             self._write(record)
         if isinstance(event, RequestStarted) and self._journal is not None:
-            self._journal.sync()  # a killed run, too, can resume from the request that is sent next
+            self._journal.sync()  # so that a power failure loses nothing that a request was based on
 
     def _write(self, record: Record) -> None:
         """Journal a record, unless it is only for the observer, and pass it on to the observer."""
