@@ -303,6 +303,8 @@ class UserOutputReceived(Struct, frozen=True):
 
 
 class CallStarted(Struct, frozen=True):
+    """A tool call starts."""
+
     call: ToolCall
 
 
@@ -313,6 +315,8 @@ class OutputReceived(Struct, frozen=True):
 
 
 class CallEnded(Struct, frozen=True):
+    """A tool call ended; its `ToolReturned` came before."""
+
     result: ToolResult
 
 

@@ -111,6 +111,8 @@ _COST_DIGITS = 10
 
 
 class System(Struct, frozen=True):
+    """The system prompt."""
+
     text: str
 
     def wire(self) -> Wire:

@@ -144,7 +144,9 @@ class SandboxedCommand(Protocol):
 class Limits(Protocol):
     """Decides whether an agent must stop before its next request."""
 
-    def reached(self, spent: Spent) -> Stop | None: ...
+    def reached(self, spent: Spent) -> Stop | None:
+        """Return the limit that is reached, or None. `spent` is what this agent has used in all of its tasks."""
+        ...
 
 
 class ConversationEditor(Protocol):
@@ -155,7 +157,9 @@ class ConversationEditor(Protocol):
 
     def append(self, message: User) -> None: ...
 
-    def drop(self, numbers: Collection[int], reason: str) -> None: ...
+    def drop(self, numbers: Collection[int], reason: str) -> None:
+        """Drop messages by their numbers in the history. The journal records `reason`."""
+        ...
 
     def shorten(self, number: int, content: str) -> None:
         """Replace the content of the tool result `number` of the newest turn."""

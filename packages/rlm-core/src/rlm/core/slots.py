@@ -24,6 +24,7 @@ class Slots:
         self._numbers = itertools.count()
 
     async def acquire(self, rank: Rank) -> None:
+        """Wait for a slot, which `release` frees again."""
         await self.granted(self.request(rank))
 
     def request(self, rank: Rank) -> asyncio.Future[None]:
@@ -34,6 +35,7 @@ class Slots:
         return granted
 
     async def granted(self, request: asyncio.Future[None]) -> None:
+        """Wait until a request is granted. If the wait is cancelled, no slot stays taken."""
         try:
             await request
         except asyncio.CancelledError:
@@ -46,6 +48,7 @@ class Slots:
         self._grant()
 
     def resize(self, size: int) -> None:
+        """Change the number of slots. No taken slot is withdrawn."""
         self.size = size
         self._grant()
 

@@ -55,5 +55,6 @@ class Changes:
     notes: tuple[str, ...] = ()
 
     def applied(self, meta: Meta) -> Meta:
+        """Return `meta` with these changes."""
         meta = replace(meta, model=self.model or meta.model, cwd=str(self.cwd or meta.cwd))
         return meta if self.settings is None else replace(meta, settings=dict(self.settings))

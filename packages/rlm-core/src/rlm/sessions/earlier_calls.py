@@ -69,6 +69,7 @@ class EarlierCalls:
         self._end_run()
 
     def find(self, key: CallKey) -> EarlierCall | None:
+        """Return the call that an earlier run made with this key; None if there is none."""
         return self._calls.get(key.digest, {}).get(key.position)
 
     def positions(self, digest: str) -> int:

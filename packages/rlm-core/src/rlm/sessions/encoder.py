@@ -68,6 +68,7 @@ class RecordEncoder:
         return record
 
     def resumed(self, pid: int, forked_from: str = "") -> records.ResumeRecord:
+        """Return the record with which a new run of the session begins."""
         return records.ResumeRecord(*self._next(), pid, forked_from)
 
     @property

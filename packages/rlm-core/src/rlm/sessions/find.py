@@ -29,6 +29,7 @@ class FoundAgent:
 
     @property
     def own_folder(self) -> Path:
+        """The session folder of this agent, inside `folder`."""
         return self.folder.joinpath(*self.agent.split("/")[1:])
 
 

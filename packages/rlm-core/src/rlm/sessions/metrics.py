@@ -79,6 +79,7 @@ class SessionMetrics:
     _run: tuple[float, float] | None = None
 
     def add(self, record: Journalled) -> None:
+        """Add the next record of the journal."""
         self._clock(record)
         match record:
             case MessageRecord():

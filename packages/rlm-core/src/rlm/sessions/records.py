@@ -155,6 +155,7 @@ class MessageRecord(Journalled, frozen=True, tag="message"):
 
     @property
     def is_turn(self) -> bool:
+        """Whether it is a reply of the model that counts as a turn."""
         return self.role == "assistant" and not self.aside
 
 

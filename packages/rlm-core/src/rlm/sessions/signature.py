@@ -43,6 +43,7 @@ class Signer:
     path: str
 
     def child(self, name: str) -> Signer:
+        """Return the signer of the folder `name` inside this one."""
         return Signer(self.key, f"{self.path}/{name}")
 
     def sign_meta(self, data: bytes) -> bytes:
