@@ -124,7 +124,7 @@ class Broker:
         self._long = asyncio.Semaphore(1)
         self._running = asyncio.Semaphore(AGENT_CALLS)
         self._calls: set[asyncio.Task[None]] = set()
-        self._given_up: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
         """Calls that a cell has cancelled and that are ending: a second cancellation would skip their cleanup."""
         self._listener: socket.socket | None = None
         self._listening: asyncio.Task[None] | None = None
@@ -143,7 +143,7 @@ class Broker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         tasks = {*self._calls, *([self._listening] if self._listening else [])}
-        for task in tasks - self._given_up:
+        for task in tasks - self._ending:
             task.cancel()
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -166,13 +166,13 @@ class Broker:
                 continue
             call = asyncio.create_task(self._serve(connection))
             self._calls.add(call)
-            call.add_done_callback(partial(self._ended, connection))
+            call.add_done_callback(partial(self._on_call_done, connection))
 
-    def _ended(self, connection: socket.socket, call: asyncio.Task[None]) -> None:
+    def _on_call_done(self, connection: socket.socket, call: asyncio.Task[None]) -> None:
         """Close the connection. A task that is cancelled before its start cannot do this itself."""
         connection.close()
         self._calls.discard(call)
-        self._given_up.discard(call)
+        self._ending.discard(call)
 
     async def _serve(self, connection: socket.socket) -> None:
         """Answer one connection. Errors of the socket are ignored: then nobody waits for the answer."""
@@ -183,8 +183,8 @@ class Broker:
                 if slot.unread:
                     await read_to_end(connection)
 
-    def _give_up(self) -> None:
-        self._given_up |= self._calls & {asyncio.current_task()}
+    def _mark_as_ending(self) -> None:
+        self._ending |= self._calls & {asyncio.current_task()}
 
     async def _response(self, connection: socket.socket, slot: _ReadingSlot) -> bytes:
         """Read a request, handle it, and return the line that answers it; also for an invalid request."""
@@ -197,7 +197,7 @@ class Broker:
                 raise AgentError("this token does not belong to this agent")
             async with self._call_slot():
                 slot.release()
-                return await unless_cancelled(connection, rest, self._handle(request, connection), self._give_up)
+                return await unless_cancelled(connection, rest, self._handle(request, connection), self._mark_as_ending)
         except AgentError as error:
             return error_line(str(error), error.stop)
         except (RlmError, ValueError) as error:

@@ -207,12 +207,12 @@ def take_from_cell(folder: Path, name: str, host_folder: Path, what: str, *, kee
         AgentError: it is no plain file in that folder.
     """
     path = host_folder / f"{what}-{token_hex(8)}"
-    place = folder / Path(name).name
+    source = folder / Path(name).name
     try:
         if keep:
-            os.link(place, path, follow_symlinks=False)  # by path: in our private folder
+            os.link(source, path, follow_symlinks=False)  # by path: in our private folder
         else:
-            place.rename(path)  # by path: as above
+            source.rename(path)  # by path: as above
         os.close(files.open_file(path))  # from here on, no cell can replace it
     except OSError:
         raise AgentError(f"the {what} is not a file in this agent's runtime folder") from None

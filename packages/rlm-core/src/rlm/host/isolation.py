@@ -26,9 +26,9 @@ _TIMEOUT = 600.0  # seconds for a copy, or for a patch
 class Worktree:
     """A worktree in a folder of the host's. It is removed with the agent, also if the host is killed."""
 
-    def __init__(self, git: Path, place: Path, groups: ProcessGroups, sandbox: Sandbox | None) -> None:
+    def __init__(self, git: Path, folder: Path, groups: ProcessGroups, sandbox: Sandbox | None) -> None:
         self._git = str(git)
-        self._place = place
+        self._folder = folder
         self._groups = groups
         self._sandbox = sandbox
 
@@ -38,7 +38,7 @@ class Worktree:
         Raises:
             AgentError: it cannot be created.
         """
-        wanted = MakeWorktree(self._git, str(self._place), str(cwd), str(skip))
+        wanted = MakeWorktree(self._git, str(self._folder), str(cwd), str(skip))
         return Path(os.fsdecode(await self._run(wanted)))
 
     async def patch(self) -> str:
@@ -48,20 +48,20 @@ class Worktree:
         Raises:
             AgentError: the patch cannot be created.
         """
-        return (await self._run(MakePatch(self._git, str(self._place)))).decode("utf-8", "surrogateescape")
+        return (await self._run(MakePatch(self._git, str(self._folder)))).decode("utf-8", "surrogateescape")
 
     async def _run(self, wanted: MakeWorktree | MakePatch) -> bytes:
-        words: tuple[str, ...] = (sys.executable, "-P", "-m", worktree.__name__)
+        argv: tuple[str, ...] = (sys.executable, "-P", "-m", worktree.__name__)
         if self._sandbox is not None:
-            words = await self._sandbox.command(Path("/"), *words)
+            argv = await self._sandbox.command(Path("/"), *argv)
         process = await asyncio.create_subprocess_exec(
-            *words, stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd="/", start_new_session=True,
+            *argv, stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd="/", start_new_session=True,
             env=helper_environment() | self._groups.environment(),
         )  # fmt: skip
         self._groups.adopt(process.pid)
         try:
             async with asyncio.timeout(_TIMEOUT):
-                result, complaint = await process.communicate(worktree.request(wanted))
+                result, problem = await process.communicate(worktree.request(wanted))
         except TimeoutError:
             raise AgentError(f"the worktree is not done after {_TIMEOUT:g} s") from None
         finally:
@@ -70,12 +70,14 @@ class Worktree:
                 await process.wait()
             self._groups.settle(process.pid)
         if process.returncode:
-            raise AgentError(f"isolation='worktree': {complaint.decode(errors='replace').strip()}")
+            raise AgentError(f"isolation='worktree': {problem.decode(errors='replace').strip()}")
         return result
 
 
 @contextmanager
-def open_worktree(git: Path | None, place: Path, supervisor: Supervisor, sandbox: Sandbox | None) -> Iterator[Worktree]:
+def open_worktree(
+    git: Path | None, folder: Path, supervisor: Supervisor, sandbox: Sandbox | None
+) -> Iterator[Worktree]:
     """Open a worktree for one agent.
 
     Raises:
@@ -84,4 +86,4 @@ def open_worktree(git: Path | None, place: Path, supervisor: Supervisor, sandbox
     if git is None:
         raise AgentError("isolation='worktree' needs git, and there is none on PATH")
     with closing(ProcessGroups(supervisor)) as groups:
-        yield Worktree(git, place, groups, sandbox)
+        yield Worktree(git, folder, groups, sandbox)

@@ -47,27 +47,27 @@ def resumed_spec(
     home = sessions_home(read, present)
     project = present if "home" in read.explicit else home.parent
     folder = find(home, wanted, key)
-    why, meta = why_foreign(folder, key), meta_of(folder)
-    if why and not trust:
-        raise ConfigError(foreign_message(folder.name, why))
+    doubts, meta = why_foreign(folder, key), meta_of(folder)
+    if doubts and not trust:
+        raise ConfigError(foreign_message(folder.name, doubts))
     recorded = {"model": meta.model} | meta.settings
-    if why:  # MCP servers are programs, and would run outside of any sandbox
+    if doubts:  # MCP servers are programs, and would run outside of any sandbox
         recorded.pop("mcp", None)
-    place = cwd or _place(folder, meta, present, project)
-    check_named(folder.name, recorded, chosen, place)
+    work_dir = cwd or _recorded_work_dir(folder, meta, present, project)
+    check_named(folder.name, recorded, chosen, work_dir)
     config = replace(resumed_config(recorded, chosen), home=home)
-    moved = meta.cwd if meta.cwd != str(place) else ""
-    where = f"it worked in {moved} before" if moved else f"it works in {place}" if place != present else ""
+    moved = meta.cwd if meta.cwd != str(work_dir) else ""
+    where = f"it worked in {moved} before" if moved else f"it works in {work_dir}" if work_dir != present else ""
     note = _note(meta, differences(recorded, config, chosen), where)
-    earlier = ResumeOptions(folder, fork, replay, rerun_agents, why, recorded, (note,), moved)
-    return AgentSpec(NO_NEW_TASK, config, place, context_file(config.context), earlier=earlier)
+    earlier = ResumeOptions(folder, fork, replay, rerun_agents, doubts, recorded, (note,), moved)
+    return AgentSpec(NO_NEW_TASK, config, work_dir, context_file(config.context), earlier=earlier)
 
 
 def _note(meta: Meta, settings: str, where: str) -> str:
     """Return one line for the user: which session continues, and how."""
-    said = f"Resumed {'; '.join(filter(None, [settings, where]))}".rstrip()
+    text = f"Resumed {'; '.join(filter(None, [settings, where]))}".rstrip()
     turns = f"{meta.turns} turn" if meta.turns == 1 else f"{meta.turns} turns"
-    return f"{said}. So far: {turns} on: {one_line(meta.prompt_preview, 60)}"
+    return f"{text}. So far: {turns} on: {one_line(meta.prompt_preview, 60)}"
 
 
 def session_id(session: FilePath) -> tuple[str, Path | None]:
@@ -88,7 +88,7 @@ def session_id(session: FilePath) -> tuple[str, Path | None]:
     return folder.name, folder.parent.parent
 
 
-def _place(folder: Path, meta: Meta, present: Path, project: Path) -> Path:
+def _recorded_work_dir(folder: Path, meta: Meta, present: Path, project: Path) -> Path:
     """Return the folder where the session worked. It must be in `project`.
 
     Raises:
@@ -98,22 +98,22 @@ def _place(folder: Path, meta: Meta, present: Path, project: Path) -> Path:
     if not meta.cwd:
         return present
     here_instead = f"`rlm resume {folder.name} --here` (in a program: `cwd=`) continues in {present}"
-    place = _existing(meta.cwd)
-    if place is None:
+    work_dir = _real_folder(meta.cwd)
+    if work_dir is None:
         raise SessionError(f"Session {folder.name} worked in {meta.cwd}, which no longer exists. {here_instead}.")
-    if not place.is_relative_to(project):
+    if not work_dir.is_relative_to(project):
         home = shlex.quote(str(folder.parent.parent))
         raise ConfigError(
-            f"Session {folder.name} worked in {place}, which is not in this folder. {here_instead}; to continue there: "
-            f"cd {shlex.quote(str(place))} && rlm resume {folder.name} --home {home}"
+            f"Session {folder.name} worked in {work_dir}, which is not in this folder. {here_instead}; "
+            f"to continue there: cd {shlex.quote(str(work_dir))} && rlm resume {folder.name} --home {home}"
         )
-    return place
+    return work_dir
 
 
-def _existing(folder: str) -> Path | None:
+def _real_folder(folder: str) -> Path | None:
     """Return the real path of a folder; None if it is none."""
     try:
-        place = resolve(folder)
-        return place if place.is_dir() else None
+        work_dir = resolve(folder)
+        return work_dir if work_dir.is_dir() else None
     except OSError:  # meta.json can contain an invalid path
         return None

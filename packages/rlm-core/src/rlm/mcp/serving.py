@@ -29,11 +29,13 @@ async def serve(name: str, instructions: str, tools: Sequence[ToolFunction]) -> 
         ConfigError: the package is not installed.
     """
     await package.load()
-    second = package.is_version_2()
-    home = "mcp.server.mcpserver" if second else "mcp.server.fastmcp"
-    module, errors = await asyncio.to_thread(lambda: (import_module(home), import_module(f"{home}.exceptions")))
-    version = {"version": VERSION} if second else {}
-    server: Any = vars(module)["MCPServer" if second else "FastMCP"](name, instructions=instructions, **version)
+    version_2 = package.is_version_2()
+    module_name = "mcp.server.mcpserver" if version_2 else "mcp.server.fastmcp"
+    module, errors = await asyncio.to_thread(
+        lambda: (import_module(module_name), import_module(f"{module_name}.exceptions"))
+    )
+    version = {"version": VERSION} if version_2 else {}
+    server: Any = vars(module)["MCPServer" if version_2 else "FastMCP"](name, instructions=instructions, **version)
     for tool in tools:
         server.add_tool(_with_context(tool, vars(module)["Context"], errors.ToolError), name=tool.__name__)
     await server.run_stdio_async()

@@ -38,7 +38,7 @@ class ServerProcess:
         self.ended = asyncio.Event()
         """Set when the program sends nothing more."""
         self._closed = False
-        self.junk = ""
+        self.last_other_line = ""
         """The last printed line that is no message."""
 
     @classmethod
@@ -80,16 +80,16 @@ class ServerProcess:
             try:
                 line = await self._process.stdout.readline()
             except ValueError:
-                line, self.junk = b"", f"a message of more than {_LINE:,} bytes"
+                line, self.last_other_line = b"", f"a message of more than {_LINE:,} bytes"
             if not line:
                 self.ended.set()
                 return None
             try:
                 message = parse_message(line)
-                self.junk = ""
+                self.last_other_line = ""
                 return message
             except ValueError:
-                self.junk = line[:_WORDS].decode(errors="replace")  # many programs print greetings on stdout
+                self.last_other_line = line[:_WORDS].decode(errors="replace")  # many programs print greetings on stdout
 
     async def write(self, message: Any) -> None:
         assert self._process.stdin is not None
@@ -105,8 +105,8 @@ class ServerProcess:
             self._drain()
         code = self._process.returncode
         ended = "it still runs, but closed its output" if code is None else f"it ended with status {code}"
-        words = [line for line in [*self.junk.splitlines(), *self._log.text().splitlines()] if line.strip()]
-        return f"{ended}: {one_line(words[-1], _WORDS)}" if words else ended
+        lines = [line for line in [*self.last_other_line.splitlines(), *self._log.text().splitlines()] if line.strip()]
+        return f"{ended}: {one_line(lines[-1], _WORDS)}" if lines else ended
 
     async def close(self) -> None:
         """Stop the program as the specification says: close stdin and wait, then ask it to end, then kill the rest."""

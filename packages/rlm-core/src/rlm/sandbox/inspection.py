@@ -65,7 +65,7 @@ class Inspection:
             report[_MOST_SHOWN:] = [f"{len(report) - _MOST_SHOWN} more repositories have similar changes."]
         if left := after.unsearched - (self.before.unsearched - {str(self.cwd)}):
             report.append(
-                f"{self._short(Path(min(left)))} was not searched for new repositories: it has too many "
+                f"{self._relative(Path(min(left)))} was not searched for new repositories: it has too many "
                 "files, or it cannot be read. Check new folders before you use git there."
             )
         return report
@@ -75,22 +75,22 @@ class Inspection:
         if len(effects) > _MOST_EFFECTS:
             effects[_MOST_EFFECTS:] = [f"{len(effects) - _MOST_EFFECTS} more"]
         done = "It was left unchanged." if keep else " ".join(self._move_aside(sorted({risk.file for risk in risks})))
-        return f"This run changed {self._short(repository)}. git there would use: {'; '.join(effects)}. {done}"
+        return f"This run changed {self._relative(repository)}. git there would use: {'; '.join(effects)}. {done}"
 
     def _move_aside(self, paths: list[str]) -> Iterator[str]:
         moved = []
         for path in map(Path, paths):
             try:
-                moved.append(self._short(_set_aside(path)))
+                moved.append(self._relative(_set_aside(path)))
                 if (config := self.before.configs.get(str(path))) is not None:
                     files.write_new(path, config)
             except OSError as error:
-                yield f"{self._short(path)} could not be moved aside ({error.strerror}): do not use git there."
+                yield f"{self._relative(path)} could not be moved aside ({error.strerror}): do not use git there."
         if moved:
             more = f" and {len(moved) - _MOST_EFFECTS} more" if len(moved) > _MOST_EFFECTS else ""
             yield f"Moved aside: {', '.join(moved[:_MOST_EFFECTS])}{more}."
 
-    def _short(self, path: Path) -> str:
+    def _relative(self, path: Path) -> str:
         return str(path.relative_to(self.cwd)) if path.is_relative_to(self.cwd) else str(path)
 
 

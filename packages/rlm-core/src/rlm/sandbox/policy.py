@@ -31,7 +31,7 @@ from rlm.process.programs import find_program
 from rlm.process.supervisor import ProcessGroups
 from rlm.sandbox.git import GitAccess, git_access
 from rlm.sandbox.placeholders import placeholders
-from rlm.sandbox.sealed import held_program
+from rlm.sandbox.sealed import program_descriptor
 from rlm.sandbox.seccomp import compile_filter
 from rlm.sandbox.sources import Source, Sources, resolve_outside
 
@@ -74,7 +74,7 @@ class SandboxPolicy:
         cwd: the working directory. It is writable, except for what `layers` makes read-only.
         hidden: folders that are shown empty, except for `readable` paths and the working directory.
         git: the paths that git may change, and those that it may not.
-        bwrap: a descriptor of the program, from `held_program`.
+        bwrap: a descriptor of the program, from `program_descriptor`.
         groups: kills a sandbox that is being created if the host is killed.
         system: arguments of bwrap that do not depend on the project.
         readable: paths that are shown in hidden folders.
@@ -159,7 +159,7 @@ def open_policy(
     project = _protected_paths(cwd, sessions, git_access(cwd, hidden, environment))
     with ExitStack() as stack:
         system_calls = compile_filter(os.uname().machine, memory)
-        bwrap = stack.enter_context(held_program(program))
+        bwrap = stack.enter_context(program_descriptor(program))
         stack.enter_context(_created_folder(sessions) if sessions.is_relative_to(cwd) else ExitStack())
         stack.enter_context(placeholders((*project.barred, *project.guarded), project.fixed))
         sources = stack.enter_context(Sources())

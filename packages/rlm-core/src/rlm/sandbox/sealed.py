@@ -47,7 +47,7 @@ def sealed_copy(program: Path) -> Iterator[int]:
 
 
 @contextmanager
-def held_program(program: Path) -> Iterator[int]:
+def program_descriptor(program: Path) -> Iterator[int]:
     """Yield a descriptor as `sealed_copy` does, but of the program's own file if the system recognises it by its file.
 
     AppArmor allows programs to create user namespaces by their path (Ubuntu), older systems by the set-user-id bit.
@@ -56,21 +56,21 @@ def held_program(program: Path) -> Iterator[int]:
     Raises:
         ConfigError: the system does not allow programs in memory.
     """
-    about = program.stat()
+    status = program.stat()
     restricted = False
     with suppress(OSError):
         switch = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
         restricted = switch.read_text() != "0\n"  # by path: a file of the system
-    known = about.st_mode & stat.S_ISUID or restricted
-    if about.st_uid == os.geteuid() or not known:
+    recognised_by_file = status.st_mode & stat.S_ISUID or restricted
+    if status.st_uid == os.geteuid() or not recognised_by_file:
         with sealed_copy(program) as copy:
             yield copy
         return
-    held = os.open(program, os.O_PATH | os.O_CLOEXEC)
+    descriptor = os.open(program, os.O_PATH | os.O_CLOEXEC)
     try:
-        yield held
+        yield descriptor
     finally:
-        os.close(held)
+        os.close(descriptor)
 
 
 def _memory_file(name: str) -> int:

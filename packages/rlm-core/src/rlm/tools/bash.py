@@ -93,7 +93,7 @@ class Bash:
             ToolError: it cannot be started.
         """
         with BoundedOutput(self._limit, self._outputs, "bash.txt", self._quota) as output:
-            pipe = _OutputPipe(lambda text: self._take(text, output))
+            pipe = _OutputPipe(lambda text: self._on_text(text, output))
             try:
                 code = await self._execute(command, limit, pipe)
             finally:
@@ -109,7 +109,7 @@ class Bash:
             pipe.close()
         self._pipes.clear()
 
-    def _take(self, text: str, output: BoundedOutput) -> None:
+    def _on_text(self, text: str, output: BoundedOutput) -> None:
         if text:
             output.write(text)
             self._sink(OutputReceived(text))
@@ -136,11 +136,11 @@ class Bash:
             # with a sandbox, only a process in it opens the folder: a cell may have put links there
             where = contextlib.nullcontext("/") if self._sandboxed else files.folder_for_child(self._cwd)
             with pipe.writer() as end, where as cwd:
-                words: tuple[str, ...] = (self._shell, "-c", command)
+                argv: tuple[str, ...] = (self._shell, "-c", command)
                 if self._sandboxed:
-                    words = await self._sandboxed(self._cwd, *words)
+                    argv = await self._sandboxed(self._cwd, *argv)
                 return await asyncio.create_subprocess_exec(
-                    *words,
+                    *argv,
                     stdin=DEVNULL,
                     stdout=end,
                     stderr=end,
@@ -178,7 +178,7 @@ class _OutputPipe:
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._read, self._pump)
+        self._loop.add_reader(self._read, self._pass_on_block)
         self.open = True
 
     @contextlib.contextmanager
@@ -192,10 +192,10 @@ class _OutputPipe:
     def finish(self) -> None:
         """Pass on the rest of the pipe after the command has ended. Later output does not belong to it."""
         for _ in range(_REST):
-            if not self._pump():
+            if not self._pass_on_block():
                 break
         self._emit(self._cleaner.write(self._decoder.decode(b"", final=True)) + self._cleaner.close())
-        self._waste()
+        self._discard_block()
 
     def close(self) -> None:
         if self.open:
@@ -203,25 +203,25 @@ class _OutputPipe:
             self._loop.remove_reader(self._read)
             os.close(self._read)
 
-    def _pump(self) -> bool:
+    def _pass_on_block(self) -> bool:
         """Read and pass on a block. Return whether there was one."""
-        block = self._take()
+        block = self._read_block()
         if block:
             self._emit(self._cleaner.write(self._decoder.decode(block)))
         return bool(block)
 
-    def _waste(self) -> None:
+    def _discard_block(self) -> None:
         """Read and discard output of background processes, slowly, so that a flood does not keep us busy."""
-        if not self.open or self._take() == b"":
+        if not self.open or self._read_block() == b"":
             return
         self._loop.remove_reader(self._read)
-        self._loop.call_later(_PAUSE, self._waste_more)
+        self._loop.call_later(_PAUSE, self._continue_discarding)
 
-    def _waste_more(self) -> None:
+    def _continue_discarding(self) -> None:
         if self.open:
-            self._loop.add_reader(self._read, self._waste)
+            self._loop.add_reader(self._read, self._discard_block)
 
-    def _take(self) -> bytes | None:
+    def _read_block(self) -> bytes | None:
         """Read a block. None if no data is available, empty at the end."""
         try:
             block = os.read(self._read, _BLOCK) if self.open else b""

@@ -49,15 +49,15 @@ class Edit:
         Raises:
             ToolError: the file was not changed.
         """
-        words = await sandboxed(self._cwd, sys.executable, "-P", "-m", replace.__name__)
+        argv = await sandboxed(self._cwd, sys.executable, "-P", "-m", replace.__name__)
         process = await asyncio.create_subprocess_exec(
-            *words, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={}, cwd="/", start_new_session=True
+            *argv, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={}, cwd="/", start_new_session=True
         )
         try:
-            result, complaint = await process.communicate(json.dumps(arguments).encode())
+            result, problem = await process.communicate(json.dumps(arguments).encode())
         except BaseException:  # in Python 3.11, a cancelled communicate() leaves stdin open, and the program would wait
             process.kill()
             raise
         if process.returncode == 0:
             return str(json.loads(result))
-        raise ToolError(complaint.decode(errors="replace").strip() or "The file was not changed.")
+        raise ToolError(problem.decode(errors="replace").strip() or "The file was not changed.")

@@ -39,16 +39,16 @@ def edit(cwd: Path, path: str, old: str, new: str) -> str:
         codec = encoding_of(data)
         before = data.decode(codec or "utf-8", "surrogateescape")
         found = _find(before, old, path, codec)
-        between = new.replace("\r\n", "\n").replace("\n", _newline(before, found))
-        if between == found.group(1):
+        replacement = new.replace("\r\n", "\n").replace("\n", _newline(before, found))
+        if replacement == found.group(1):
             raise ToolError(f"{path} was not changed: new_str equals the present text.")
         if codec is None and old.isascii() and not new.isascii():
             raise ToolError(f"{path} was not changed: new_str is not ASCII. {_UNKNOWN.format(path)}")
-        _write(real, _encode(before[: found.start(1)] + between + before[found.end(1) :], codec))
+        _write(real, _encode(before[: found.start(1)] + replacement + before[found.end(1) :], codec))
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of links
         raise ToolError(f"{path} was not changed: {getattr(error, 'strerror', None) or error}.") from None
     kept = f" ({codec})" if codec not in {None, "utf-8"} else ""
-    return f"{path}{kept} is now:\n{_numbered(before, found, between)}"
+    return f"{path}{kept} is now:\n{_numbered(before, found, replacement)}"
 
 
 def _read(path: Path) -> bytes:
@@ -92,12 +92,12 @@ def _line(text: str, position: int) -> int:
     return text.count("\n", 0, position) + 1
 
 
-def _numbered(before: str, found: re.Match[str], between: str) -> str:
+def _numbered(before: str, found: re.Match[str], replacement: str) -> str:
     """Return the whole lines that contain the new text, numbered."""
     start = before.rfind("\n", 0, found.start(1)) + 1
     stop = before.find("\n", found.end(1))
     rest = before[found.end(1) : len(before) if stop == -1 else stop]
-    changed = before[start : found.start(1)] + between + ("" if between.endswith("\n") else rest)
+    changed = before[start : found.start(1)] + replacement + ("" if replacement.endswith("\n") else rest)
     first = _line(before, start)
     shown = changed.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     lines = shown.removesuffix("\n").replace("\r", "").split("\n")
