@@ -130,3 +130,37 @@ def test_another_model_brings_its_own_window_and_is_that_of_model_calls_too(rlm:
     }
     assert models_of_calls == {"call first": "scripted", "call second": "small"}
     assert any("summar" in request.last.lower() for request in server.requests), "the small window is nearly full"
+
+
+CANCELLED_REPLAY = """\
+import asyncio, rlm
+from pathlib import Path
+
+async def main():
+    async with rlm.Host() as host:
+        async with host.open() as run:
+            await run.ask("first")
+        async with host.open(session=run.session.folder, replay=True) as run:
+            cancelled = asyncio.create_task(run.ask("second"))
+            while Path("runs").read_text() != "xx":
+                await asyncio.sleep(0.01)
+            cancelled.cancel()
+            await asyncio.wait({cancelled})
+            await run.ask("third")
+asyncio.run(main())
+"""
+SLOW_THE_SECOND_TIME = """\
+import time
+from pathlib import Path
+runs = Path("runs").read_text() if Path("runs").exists() else ""
+Path("runs").write_text(runs + "x")
+time.sleep(60 if runs == "x" else 0)
+"""
+
+
+def test_an_agent_learns_of_its_fresh_kernel_although_its_first_task_was_cancelled_meanwhile(rlm: Make) -> None:
+    with Scripted(call("ipython", code=SLOW_THE_SECOND_TIME), text("one"), text("three")) as server:
+        done = python(rlm(server), CANCELLED_REPLAY)
+    assert (done.stderr, done.returncode, len(server.requests)) == ("", 0, 3)
+    assert server.requests[-1].last.endswith("third")
+    assert "its cells were run again, so their variables are there" in str(server.requests[-1].messages)

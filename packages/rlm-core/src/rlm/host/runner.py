@@ -132,8 +132,7 @@ class AgentRunner:
             self.session.name_after(task)
             state = self._agent.state if self._agent else None  # set if a resumed session was edited before this task
             self._agent = self._new_agent(state)
-            self._prefix = ""  # also if this is cancelled
-            messages, self._prefix = await first_messages(
+            messages, prefix = await first_messages(
                 self._spec,
                 self._context,
                 self.session,
@@ -143,7 +142,8 @@ class AgentRunner:
                 recorded=self._recorded,
                 sink=self._on_event,
             )
-            await self._context.warmup.wait(self._prefix)
+            await self._context.warmup.wait(prefix)
+            self._prefix = prefix  # only now: if this was cancelled or failed, the next task begins with these messages
         assert self._agent is not None, "it is created before the first task"
         self._turns.begin(self._agent.state.spent)
         self._answers.taken = None
