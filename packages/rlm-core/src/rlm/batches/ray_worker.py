@@ -94,7 +94,7 @@ class RayWorker:
         job = Job(read_typed(json.loads(line), BatchTask, "task"), rollout)
         result = await worker.work(job)
         session = Path(result.session_dir) if result.session_dir else None
-        archive = await asyncio.to_thread(_packed, session) if session else b""
+        archive = await asyncio.to_thread(packed, session) if session else b""
         return result.line(), archive
 
     async def close(self) -> None:
@@ -124,7 +124,7 @@ class RayWorker:
         return BatchSettings(config, Path(shared.cwd), workdirs, shared.atif, shared.setup, shared.verify)
 
 
-def _packed(session: Path) -> bytes:
+def packed(session: Path) -> bytes:
     """Archive a session, and remove it here."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w:gz", compresslevel=1) as archive:  # by path: it writes to memory
