@@ -47,7 +47,7 @@ def test_depth_counts_levels_below_the_root() -> None:
 
 def test_a_refused_agent_does_not_count() -> None:
     tree = tree_limits(agents=2)
-    tree.carry_on(1, Usage())
+    tree.add_earlier(1, Usage())
     with pytest.raises(AgentError):
         tree.admit(5)
     tree.admit(1)
@@ -116,13 +116,13 @@ def test_a_tenth_of_each_limit_or_twice_the_dearest_request_is_reserved_for_the_
     one.spend(dear)
     assert one.exhausted == cheap.exhausted, "90 of 100: no more than a tenth is kept"
     earlier = tree_limits(**limit, last_request=True)
-    earlier.carry_on(1, dear)
+    earlier.add_earlier(1, dear)
     assert earlier.exhausted is None, "usage from before this run is not a request"
 
 
 def test_a_budget_has_the_rest_of_each_limit() -> None:
     tree = tree_limits(tokens=10, total_tokens=100, cost=1.0, agents=5, depth=2)
-    tree.carry_on(1, Usage(prompt=50, completion=4, cached=20, cost=0.25))
+    tree.add_earlier(1, Usage(prompt=50, completion=4, cached=20, cost=0.25))
     left = tree.budget(1, 7.5)
     assert (left.completion_left, left.tokens_left, left.cost_left) == (6, 66, 0.75)
     assert (left.agents_left, left.depth_left, left.seconds_left) == (4, 1, 7.5)

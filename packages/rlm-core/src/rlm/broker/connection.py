@@ -52,6 +52,7 @@ class ProgressLines:
         await asyncio.wait({self._sending})
 
     def add(self, done: float, total: float | None, message: str) -> None:
+        """Send this progress: done, total if known, and a message. Never waits."""
         self._newest = progress_line(done, total, message)
         self._changed.set()
 

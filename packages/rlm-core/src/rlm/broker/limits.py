@@ -66,7 +66,7 @@ class TreeLimits:
         """Set new limits. They apply to all past and future use of the tree."""
         self._total_tokens, self._cost = total_tokens, cost
 
-    def carry_on(self, agents: int, usage: Usage) -> None:
+    def add_earlier(self, agents: int, usage: Usage) -> None:
         """Count what the tree has used before: its root, and the agents and usage of an earlier run."""
         self.agents += agents
         self.spent += usage
@@ -127,6 +127,7 @@ class AgentLimits:
     tree: TreeLimits
 
     def reached(self, spent: Spent) -> Stop | None:
+        """Return the limit that is reached; None if there is none."""
         return self.tree.exhausted or self.turns.reached(spent)
 
 

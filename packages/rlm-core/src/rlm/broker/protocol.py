@@ -329,13 +329,27 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in values.items()}
 
 
+# ---- the host's answers: lines of JSON with a type and a version
+
+
+def _answer_line(kind: str, fields: Mapping[str, Any], what: str = "answer") -> bytes:
+    """Encode an answer.
+
+    Raises:
+        AgentError: the line is longer than a kernel accepts.
+    """
+    line = json.dumps({"type": kind, "version": VERSION, **fields}).encode() + b"\n"
+    if len(line) > ANSWER:
+        raise AgentError(f"the {what} has {len(line):,} bytes; the limit of a kernel is {ANSWER:,}")
+    return line
+
+
 def accepted_line() -> bytes:
-    return json.dumps({"type": "accepted", "version": VERSION}).encode() + b"\n"
+    return _answer_line("accepted", {})
 
 
 def budget_line(budget: Budget) -> bytes:
-    values = structs.asdict(budget) | {"spent": asdict(budget.spent)}
-    return json.dumps({"type": "budget", "version": VERSION, **values}).encode() + b"\n"
+    return _answer_line("budget", structs.asdict(budget) | {"spent": asdict(budget.spent)})
 
 
 def parse_budget(line: bytes) -> Budget:
@@ -351,28 +365,19 @@ def parse_budget(line: bytes) -> Budget:
 
 
 def text_line(text: str) -> bytes:
-    return json.dumps({"type": "text", "version": VERSION, "text": text}).encode() + b"\n"
+    return _answer_line("text", {"text": text})
 
 
 def tools_line(instructions: str, tools: Sequence[Mapping[str, Any]]) -> bytes:
-    fields = {"type": "tools", "version": VERSION, "instructions": instructions, "tools": list(tools)}
-    return _answer_line(fields, "list of tools")
+    return _answer_line("tools", {"instructions": instructions, "tools": list(tools)}, "list of tools")
 
 
 def called_line(result: Mapping[str, Any]) -> bytes:
-    return _answer_line({"type": "called", "version": VERSION, "result": dict(result)}, "result")
-
-
-def _answer_line(fields: Mapping[str, Any], what: str) -> bytes:
-    line = json.dumps(fields).encode() + b"\n"
-    if len(line) > ANSWER:
-        raise AgentError(f"the {what} has {len(line):,} bytes; the limit of a kernel is {ANSWER:,}")
-    return line
+    return _answer_line("called", {"result": dict(result)}, "result")
 
 
 def progress_line(done: float, total: float | None, message: str) -> bytes:
-    fields = {"type": "progress", "version": VERSION, "done": done, "total": total, "message": message[:_PROGRESS]}
-    return json.dumps(fields).encode() + b"\n"
+    return _answer_line("progress", {"done": done, "total": total, "message": message[:_PROGRESS]})
 
 
 def parse_progress(line: bytes) -> tuple[float, float | None, str] | None:
@@ -391,8 +396,6 @@ def result_line(result: RunResult) -> bytes:
     """
     value = "text" if isinstance(result.value, str) else None if result.value is None else "json"
     fields = {
-        "type": "result",
-        "version": VERSION,
         "answer": result.answer,
         "stop": result.stop,
         "turns": result.turns,
@@ -402,7 +405,7 @@ def result_line(result: RunResult) -> bytes:
         "replayed": result.replayed,
         "patch": result.patch,
     }
-    return json.dumps(fields).encode() + b"\n"
+    return _answer_line("result", fields)
 
 
 def error_line(reason: str, stop: str = Stop.ERROR) -> bytes:

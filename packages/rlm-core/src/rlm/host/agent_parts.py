@@ -74,6 +74,7 @@ def new_kernel(
     sandbox: Sandbox | None,
     sink: Sink,
 ) -> JupyterKernel:
+    """Return the agent's kernel, to be entered. Its process starts with the first cell, or with `start`."""
     payload = spec.context
     wanted = KernelSpec(
         cwd=spec.cwd,

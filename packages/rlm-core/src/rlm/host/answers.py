@@ -193,6 +193,7 @@ class AnswerStore:
         return self._schema.parse(result.answer) if self._schema and result.stop is Stop.DONE else None
 
     def discard(self) -> None:
+        """Drop the stored answer, with its file."""
         pending, self.pending = self.pending, None
         if pending is not None and pending.pickle is not None:
             files.remove(pending.pickle)

@@ -57,6 +57,7 @@ class CellRequestHandler:
         await self.answers.store(request)
 
     def budget(self) -> Budget:
+        """Return what is left of the limits, for this agent."""
         return self.context.limits.budget(self.depth, self.seconds_left())
 
     async def tools(self, request: ToolsRequest) -> tuple[str, Sequence[dict[str, Any]]]:

@@ -56,6 +56,7 @@ class EffectLog:
 
     @property
     def effects(self) -> Effects:
+        """The known effects so far."""
         return Effects(tuple(self._files), self._commands)
 
     def read_notes(self) -> None:

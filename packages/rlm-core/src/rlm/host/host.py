@@ -39,8 +39,8 @@ from rlm.sessions.records import Record, wire
 from rlm.skills import PromptContext, Skills, SkillSearch, find_skills
 from rlm.text.bounded import Quota
 
-_FILES = 16_384  # open at once
-_KNOWN = 60.0  # seconds for which a host does not search for skills again
+_OPEN_FILES = 16_384  # open at once
+_SKILLS_LIFETIME = 60.0  # seconds for which a host does not search for skills again
 
 
 class Host:
@@ -72,7 +72,7 @@ class Host:
         self._capacity = HostCapacity()
         self._kernels: dict[bool, KernelServer] = {}
         self._skills: dict[tuple[str, ...], tuple[float, Skills]] = {}
-        self._looking = asyncio.Lock()
+        self._skill_search = asyncio.Lock()
         self._supervisor: Supervisor | None = None
         self._stack = AsyncExitStack()
 
@@ -369,10 +369,10 @@ class Host:
         A lock serialises the searches, also because CPython 3.11 fails to parse modules in several threads
         (SystemError).
         """
-        async with self._looking:
+        async with self._skill_search:
             where, now = tuple(place.python_path), time.monotonic()
             since, skills = self._skills.get(where, (0.0, None))
-            if skills is None or now > since + _KNOWN:
+            if skills is None or now > since + _SKILLS_LIFETIME:
                 skills = await asyncio.to_thread(find_skills, place)
                 self._skills[where] = now, skills
             return skills
@@ -396,7 +396,7 @@ def _folder(cwd: FilePath) -> Path:
 def _allow_many_files() -> None:
     """Raise the limit of open files: 1,000 sub-agents need 1,000 sockets, here and in the kernel, which inherits it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
         with suppress(OSError, ValueError):  # macOS allows fewer than it reports
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

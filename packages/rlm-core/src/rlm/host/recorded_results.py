@@ -46,6 +46,7 @@ def run_digest(request: RunRequest) -> str:
 
 
 def llm_digest(request: LlmRequest) -> str:
+    """Return a digest of all arguments of a call of `rlm.llm`."""
     return _digest("llm", request.prompt, request.model, request.system, request.schema, request.images)
 
 

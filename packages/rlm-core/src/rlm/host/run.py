@@ -60,7 +60,7 @@ class Run:
             self.session = self._open_session(spec, key)
             servers = mcp_clients(spec.config, spec.cwd, context.supervisor, context.prompt_context.names)
             context = replace(context, mcp=servers)
-            context.limits.carry_on(self.session.agents, self.session.tree_usage)
+            context.limits.add_earlier(self.session.agents, self.session.tree_usage)
             with self._errors_with_session():
                 self._root = await stack.enter_async_context(AgentRunner(context, spec, self.session))
             self._stack = stack.pop_all()

@@ -95,6 +95,7 @@ class McpClient:
         return connection
 
     async def close(self) -> None:
+        """End the connection. An attempt to connect is cancelled."""
         if self._connection is not None:
             self._connection.closing.set()
         for task in self._tasks:

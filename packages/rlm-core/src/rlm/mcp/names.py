@@ -26,6 +26,7 @@ class ServerNames:
     """One sentence for each server whose variable has another name."""
 
     def only(self, servers: Collection[str]) -> ServerNames:
+        """Return the names of these servers alone."""
         return replace(self, variables=tuple(each for each in self.variables if each[0] in servers))
 
     @property
@@ -36,6 +37,7 @@ class ServerNames:
 
 
 def name_servers(servers: Iterable[str], skills: Collection[str]) -> ServerNames:
+    """Choose the variable of each server. It hides no name of Python, of the kernel or of a skill."""
     taken: dict[str, str] = dict.fromkeys(skills, "a skill") | dict.fromkeys(_KERNEL, "the kernel")
     variables, renamed = [], []
     for server in servers:

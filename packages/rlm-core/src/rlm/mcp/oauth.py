@@ -58,11 +58,13 @@ class TokenFile:
             raise McpError(f"{self._path} cannot be written: {error.strerror or error}") from None
 
     def remove(self) -> None:
+        """Delete the file, if there is one: the user is logged out."""
         with suppress(OSError):
             files.remove(files.resolve(self._path.parent) / self._path.name)
 
 
 def has_tokens(url: str, state: Path | None) -> bool:
+    """Return whether the user has logged in to this server."""
     return state is not None and "tokens" in TokenFile(url, state).read()
 
 

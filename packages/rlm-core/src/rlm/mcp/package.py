@@ -64,6 +64,7 @@ def _import() -> None:
 
 
 def is_version_2() -> bool:
+    """Return whether the major version of the package is 2."""
     import mcp
 
     return hasattr(mcp, "Client")
@@ -181,6 +182,7 @@ class HttpAccess:
 
     @asynccontextmanager
     async def transport(self) -> AsyncIterator[Any]:
+        """Open the connection; yield the streams of messages to read and to write."""
         from mcp.client.sse import sse_client
         from mcp.client.streamable_http import streamable_http_client
 

@@ -71,6 +71,7 @@ class ServerProcess:
         return cls(process, log, groups)
 
     def transport(self) -> Transport:
+        """Return the streams of messages from and to the program, in the form of the package."""
         return _streams(self)
 
     async def read(self) -> Any:
@@ -92,6 +93,7 @@ class ServerProcess:
                 self.last_other_line = line[:_WORDS].decode(errors="replace")  # many programs print greetings on stdout
 
     async def write(self, message: Any) -> None:
+        """Send a message of the package to the program."""
         assert self._process.stdin is not None
         self._process.stdin.write(message_line(message))
         await self._process.stdin.drain()

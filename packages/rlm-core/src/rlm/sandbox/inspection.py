@@ -49,6 +49,7 @@ class Inspection:
 
     @classmethod
     def begin(cls, cwd: Path, git: GitAccess, skip: Iterable[Path]) -> Inspection:
+        """Inspect the repositories in `cwd`, and those outside that git may write, before the first cell."""
         outside = (path for path in git.writable if not path.is_relative_to(cwd))
         folders, skipped = (cwd, *outside), tuple(Path(os.path.normpath(path)) for path in skip)
         return cls(cwd, folders, skipped, git.hooks, survey(folders, skipped, git.hooks))

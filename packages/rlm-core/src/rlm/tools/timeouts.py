@@ -25,4 +25,5 @@ def call_timeout(tool: str, arguments: dict[str, Any], default: float) -> float:
 
 
 def max_timeout(default: float) -> float:
+    """Return the most seconds that a call may request."""
     return max(default, LONGEST)
