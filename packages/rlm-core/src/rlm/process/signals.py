@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import Iterable
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that end a command: the exit code is 128 plus the signal's number."""
@@ -35,6 +37,8 @@ async def until_ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
     Raises:
         CancelledError: a signal came. The tasks have ended then, too.
     """
+    import asyncio  # late: `main` sets the handlers of signals before it is imported
+
     running = {task for task in tasks if not task.done()}
     if not running:
         return
