@@ -35,6 +35,7 @@ def kind_of(tool: str) -> str:
 
 
 def call_title(call: TranscriptCall) -> str:
+    """The title of a call; an edit names its file."""
     name = f"edit {call.values['path']}" if call.tool == "edit" and isinstance(call.values.get("path"), str) else ""
     return name or title(call.tool, call.arguments) or call.tool
 
@@ -50,6 +51,7 @@ def asked(call: TranscriptCall, cwd: str) -> list[Wire]:
 
 
 def output(text: str) -> list[Wire]:
+    """The output of a call, as content; empty if it is blank."""
     return [text_content(fenced(text.rstrip("\n")))] if text.strip() else []
 
 
@@ -63,6 +65,7 @@ def progress(id: str, **fields: object) -> Wire:
 
 
 def started_call(id: str, call: TranscriptCall, cwd: str) -> Wire:
+    """The start of a call."""
     started = {
         "sessionUpdate": "tool_call",
         "toolCallId": id,
@@ -91,10 +94,12 @@ def ended_call(
 
 
 def agent_id(agent: str) -> str:
+    """The id of the call that stands for a sub-agent."""
     return agent.removeprefix(f"{ROOT}/")
 
 
 def started_agent(agent: str, prompt: str) -> Wire:
+    """The start of a sub-agent."""
     return {
         "sessionUpdate": "tool_call",
         "toolCallId": agent_id(agent),
@@ -107,6 +112,7 @@ def started_agent(agent: str, prompt: str) -> Wire:
 
 
 def ended_agent(agent: str, answer: str, record: AgentEndRecord) -> Wire:
+    """The end of a sub-agent, with its answer or the reason why there is none."""
     said = answer or record.error or record.stop
     status = "completed" if record.stop == "done" else "failed"
     return progress(agent_id(agent), status=status, content=[text_content(said)])

@@ -39,6 +39,7 @@ class SemanticEdges:
         self._edges: dict[tuple[str, str, str], None] = {}
 
     def add(self, record: Record) -> None:
+        """Add a record of any agent of the tree."""
         name = record.agent or "root"
         agent = self._agents.setdefault(name, _Agent())
         match record:

@@ -158,6 +158,7 @@ class AcpSession:
 
     @property
     def working(self) -> bool:
+        """Whether the agent works on a prompt."""
         return self._turn is not None and not self._turn.done()
 
     async def prompt(self, prompt: PromptContent) -> Wire:
@@ -199,6 +200,7 @@ class AcpSession:
             return Stop.TIMEOUT
 
     def cancel(self) -> None:
+        """Cancel the turn, if there is one. The request that began it is then answered with `cancelled`."""
         if self._turn is not None and not self._turn.done():
             self._cancelled = True
             self._turn.cancel()
@@ -220,10 +222,12 @@ class AcpSession:
         return config_options(self.mode, config.model, self.models, str(config.sandbox))
 
     def set_mode(self, mode: str) -> None:
+        """Set the mode, and tell the client. An earlier "allow all" no longer counts."""
         self.mode, self._allowed = mode, False
         self.send({"sessionUpdate": "current_mode_update", "currentModeId": mode})
 
     def tell_options(self) -> None:
+        """Send the options to the client, after one of them has changed."""
         self.send({"sessionUpdate": "config_option_update", "configOptions": self.config_options()})
 
     async def _approve(self, tool: str, arguments: dict[str, Any]) -> Approval:
@@ -241,6 +245,7 @@ class AcpSession:
     # ---- updates to the client
 
     def send(self, update: Wire) -> None:
+        """Send an update; before the first prompt, hold it back, because the client does not know the session yet."""
         if self._held is None:
             self._client.update(self.id, update)
         else:

@@ -105,6 +105,7 @@ class UpdateStream:
         """The answers of sub-agents that are about to end, by their path."""
 
     def updates(self, record: Record) -> Iterator[Wire]:
+        """Yield the updates of a record of any agent of the tree."""
         agent = record.agent or ROOT
         match record:
             case CellStartRecord():

@@ -28,9 +28,17 @@ from rlm.sessions.signing_key import key_or_none
 class BatchWatcher(Protocol):
     """Watches a batch."""
 
-    def begin(self, kept: list[TaskResult], expected: int) -> None: ...
-    def started(self, job: Job) -> None: ...
-    def ended(self, result: TaskResult) -> None: ...
+    def begin(self, kept: list[TaskResult], expected: int) -> None:
+        """The batch begins. `kept`: results of earlier runs; `expected`: how many rollouts there are in all."""
+        ...
+
+    def started(self, job: Job) -> None:
+        """A rollout starts."""
+        ...
+
+    def ended(self, result: TaskResult) -> None:
+        """A rollout has ended, and its result is on disk."""
+        ...
 
 
 class Batch:

@@ -43,12 +43,15 @@ class BatchState:
 
     @property
     def ended(self) -> int:
+        """Number of tasks that ended in this run."""
         return self.done + self.failed
 
     def begun(self, job: Job, now: float) -> BatchState:
+        """The state after a job has started."""
         return replace(self, running={**self.running, job.key: now})
 
     def after(self, result: TaskResult) -> BatchState:
+        """The state after a job has ended."""
         return replace(
             self,
             running={key: since for key, since in self.running.items() if key != result.key},

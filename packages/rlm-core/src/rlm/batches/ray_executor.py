@@ -45,6 +45,7 @@ class _Work:
     running: int = 0
 
     def next(self) -> Job | None:
+        """The next job; None if none is left."""
         return self.again.popleft() if self.again else next(self.jobs, None)
 
     def is_over(self) -> bool:

@@ -39,6 +39,7 @@ class GateActor:
         self._waiting: dict[tuple[str, int], asyncio.Task[int]] = {}
 
     async def enter(self, holder: str, number: int, rank: Rank) -> None:
+        """Wait for a slot. `number` identifies the request among those of its holder, which is a worker."""
         waiting = self._waiting[holder, number] = asyncio.create_task(self._gate.enter(rank))
         try:
             self._inside[holder][number] = await waiting
@@ -75,6 +76,7 @@ class RayGate:
         return False
 
     async def enter(self, rank: Rank) -> int:
+        """Wait for a slot; return its number, or 0 if the actor is lost."""
         number = next(self._numbers)
         try:
             await self._actor.enter.remote(self._holder, number, rank)

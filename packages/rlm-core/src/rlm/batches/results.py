@@ -45,6 +45,7 @@ class TaskResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> tuple[str, int]:
+        """The id of the task, as text, and the number of the rollout: equal to the key of its job."""
         return str(self.id), self.rollout
 
     @property
@@ -58,6 +59,7 @@ class TaskResult(msgspec.Struct, frozen=True, kw_only=True):
         return self.ok if self.reward is None else self.reward >= 1
 
     def line(self) -> bytes:
+        """The result as one line of JSON."""
         return json.dumps(msgspec.to_builtins(self), ensure_ascii=False).encode(errors="replace") + b"\n"
 
 

@@ -58,6 +58,7 @@ class BatchTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return with_values(config, named) if named else config
 
     def line(self) -> bytes:
+        """The task as one line of JSON."""
         return json.dumps(msgspec.to_builtins(self), ensure_ascii=False).encode() + b"\n"
 
 
@@ -72,6 +73,7 @@ class Job:
 
     @property
     def key(self) -> tuple[str, int]:
+        """The id of the task, as text, and the number of the rollout."""
         return str(self.task.id), self.rollout
 
     @property

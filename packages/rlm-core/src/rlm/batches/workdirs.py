@@ -39,6 +39,7 @@ class Workdirs:
             raise ConfigError(f"{source} is a git repository, but there is no git to create worktrees of it.")
 
     def has(self, job: Job) -> bool:
+        """Whether the working copy of a job exists."""
         return (self._folder / job.name).is_dir()
 
     @asynccontextmanager

@@ -46,10 +46,12 @@ class CheckResult:
         return f"{mark} {self.subject:<12} {self.state}" + (f"\n  {'':<12} {self.fix}" if self.fix else "")
 
     def wire(self) -> dict[str, Any]:
+        """The result as a line of `--json`."""
         return {"subject": self.subject, "ok": not self.fix, "state": self.state, "fix": self.fix, **self.facts}
 
 
 def versions(_: Config) -> Iterator[CheckResult]:
+    """Report the versions of rlm, Python, packages and programs."""
     python = f"{platform.python_implementation()} {platform.python_version()}"
     facts: dict[str, Any] = {"version": VERSION, "python": platform.python_version(), "prefix": sys.prefix}
     yield CheckResult("rlm", f"{VERSION}, {python} in {sys.prefix}", facts=facts)
@@ -86,6 +88,7 @@ def _version_of(name: str, flag: str) -> str:
 
 
 def platform_results(_: Config) -> Iterator[CheckResult]:
+    """Report the system, its processors and memory, and the user."""
     system = os.uname()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     facts: dict[str, Any] = {

@@ -16,6 +16,7 @@ from rlm.sessions.records import Record, wire
 
 
 def put_record(record: Record) -> None:
+    """Print a record as a line of JSON on stdout."""
     put_json(json.dumps(wire(record), ensure_ascii=False))
 
 

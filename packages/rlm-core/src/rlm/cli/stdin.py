@@ -48,6 +48,7 @@ class GivenTask:
 
     @property
     def is_large(self) -> bool:
+        """Whether the text from stdin is too large for the prompt."""
         return len(self.beside) > LARGE or len(self.beside.encode()) > LARGE
 
     def __str__(self) -> str:

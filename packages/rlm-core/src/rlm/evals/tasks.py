@@ -34,6 +34,7 @@ class EvalTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def scoring(self) -> Scoring:
+        """How the answer is judged."""
         if self.score is not None:
             return self.score
         if isinstance(self.expected, list):

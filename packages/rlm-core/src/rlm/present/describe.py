@@ -193,6 +193,7 @@ def turn_name(turn: Turn) -> str:
 
 
 def speaker(item: TextItem) -> str:
+    """The author of a message: the user, or rlm and the kind of its message."""
     return {"task": "user", "note": "rlm"}.get(item.kind, f"rlm, {item.kind}")
 
 

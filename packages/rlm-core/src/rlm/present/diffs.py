@@ -64,6 +64,7 @@ class DiffReader:
     """The last line that names a file of the hunk."""
 
     def read(self, line: str) -> DiffLine:
+        """Read the next line of the text; return its type."""
         if self._old or self._new:
             if (kind := self._in_hunk(line)) is not DiffLine.NONE:
                 return kind
@@ -171,6 +172,7 @@ def diff_of(arguments: dict[str, Any]) -> str:
 
 
 def painted_diff(diff: str) -> list[Span]:
+    """The diff of an edit, with the colours of its lines."""
     lines = diff.split("\n")
     ends = ["\n"] * (len(lines) - 1) + [""]
     styles = [Style.DIM, Style.DIM, *(_SIGNS.get(line[:1], Style.PLAIN) for line in lines[2:])]

@@ -224,6 +224,7 @@ class TreeRenderer:
         self._failed = None if failed is None else {above for agent in failed for above in lineage(agent)}
 
     def agent(self, tree: SessionTree) -> Iterator[Block | Inset]:
+        """Draw what an agent said and did, each sub-agent below the call that started it."""
         placed: set[str] = set()
         turns: list[int] = []
         records = tree.records()
@@ -364,5 +365,6 @@ def _code(call: TranscriptCall, *, color: bool) -> Sequence[Span]:
 
 
 def described(record: Record, turns: Sequence[int]) -> Iterator[Block]:
+    """The block of a record that has a text of its own."""
     if (said := describe(record, turns)) is not None:
         yield Block([Span(f"\n{plain(str(said)).rstrip()}", said.style)])

@@ -30,6 +30,7 @@ class Attachment:
     size: int
 
     def block(self) -> str:
+        """The attachment in the form in which the model gets it."""
         return f'<file path="{self.path}">\n{self.text}\n</file>'
 
 

@@ -172,6 +172,7 @@ class Repl:
             self.screen.echo(text, "after the current cell")
 
     def begin_turn(self, text: str) -> None:
+        """Start a turn of the agent with a message of the user."""
         self._turn = asyncio.create_task(self._work(text))
 
     async def _work(self, text: str) -> None:
@@ -282,9 +283,11 @@ class Repl:
 
     @property
     def agent(self) -> AgentRunner | None:
+        """The open agent; None while it is being opened."""
         return self.run.agent if self.run else None
 
     def kernel(self) -> JupyterKernel | None:
+        """The kernel of the open agent; None if there is none."""
         return self.agent.kernel if self.agent else None
 
     async def opened(self) -> AgentRunner | None:

@@ -117,6 +117,7 @@ class FoldableOutput:
         return max(0, left - TAIL)
 
     def whole(self) -> str:
+        """The whole output, as far as it is kept."""
         gone = f"[… {self._dropped:,} lines were dropped …]\n" if self._dropped else ""
         return gone + "".join(f"{line}\n" for line in self._lines)
 
@@ -151,6 +152,7 @@ class FoldedOutputs:
         return number
 
     def get(self, number: int) -> str | None:
+        """The whole of an output; None if there is none with this number."""
         output = self._outputs.get(number)
         return output.whole() if output else None
 

@@ -23,6 +23,7 @@ def takes_value(flag: Flag) -> bool:
 
 
 def with_value() -> list[str]:
+    """The spellings of all flags whose next word is their value."""
     return [spelling for spelling, flag in SPELLINGS.items() if takes_value(flag)]
 
 
@@ -32,6 +33,7 @@ def spellings(flags: list[Flag], metavar: str) -> list[str]:
 
 
 def every_flag() -> list[Flag]:
+    """All flags, each once."""
     return list({id(flag): flag for _, command in commands() for flag in command_flags(command)}.values())
 
 

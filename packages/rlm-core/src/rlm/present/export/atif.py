@@ -19,6 +19,7 @@ VERSION = "ATIF-v1.8"
 
 
 def trajectory(tree: SessionTree) -> Iterator[str]:
+    """Yield the trajectory of an agent and of all agents below it, as one JSON object."""
     yield from write_object(_members(tree))
     yield "\n"
 

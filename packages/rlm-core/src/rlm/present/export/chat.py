@@ -49,6 +49,7 @@ class Segment:
         self.usage += usage
 
     def continues_with(self, request: RequestRecord) -> bool:
+        """Whether a request with these tools and this model belongs to the segment."""
         return self.request.tools == request.tools and self.request.model == request.model
 
 

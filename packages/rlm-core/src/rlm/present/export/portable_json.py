@@ -32,6 +32,7 @@ def portable(value: Any, depth: int = 0) -> Any:
 
 
 def dump(value: Any, indent: int | None = None) -> str:
+    """Dump a value as UTF-8 text that every reader accepts."""
     return json.dumps(portable(value), ensure_ascii=False, indent=indent)
 
 

@@ -37,6 +37,7 @@ class TimeSpan:
 
     @property
     def length(self) -> float:
+        """Seconds."""
         return self.end - self.start
 
 
@@ -53,10 +54,12 @@ class Times:
 
     @property
     def start(self) -> float:
+        """Seconds since 1970; 0 if the agent did nothing."""
         return self.busy[0][0] if self.busy else 0.0
 
     @property
     def end(self) -> float:
+        """Seconds since 1970; 0 if the agent did nothing."""
         return max((end for _, end in self.busy), default=0.0)
 
 
@@ -71,6 +74,7 @@ def spans(tree: SessionTree) -> Iterator[TimeSpan]:
 
 
 def times(tree: SessionTree) -> Times:
+    """Add up the spans of an agent."""
     totals = dict.fromkeys(Activity, 0.0)
     busy: list[Interval] = []
     for span in spans(tree):
@@ -137,6 +141,7 @@ class Axis:
         """Seconds that are left out."""
 
     def place(self, time: float) -> float:
+        """The position of a time (seconds since 1970), from 0 to 1."""
         number = min(bisect_left(self._knots, (time, 0.0), lo=1), len(self._knots) - 1)
         (at, drawn), (next_at, next_drawn) = self._knots[number - 1], self._knots[number]
         share = (time - at) / (next_at - at) if next_at > at else 0.0

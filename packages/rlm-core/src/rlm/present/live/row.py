@@ -82,6 +82,7 @@ _INDENT = 6
 
 
 def measure(spans: tuple[Span, ...]) -> int:
+    """The columns of cleaned spans."""
     return sum(columns(span.text) for span in spans)
 
 

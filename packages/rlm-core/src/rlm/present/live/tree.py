@@ -130,6 +130,7 @@ class AgentTree:
 
 
 def stop_state(stop: str) -> AgentState:
+    """The final state of an agent that ended with this stop reason."""
     return _ENDS[Stop(stop).status]
 
 

@@ -84,6 +84,7 @@ class Writer:
         self._echo.release()
 
     def say(self, row: Row) -> None:
+        """Print a permanent line, above the frame."""
         self._rows.append(row)
         self._touch()
 
