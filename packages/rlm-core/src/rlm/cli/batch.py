@@ -23,8 +23,8 @@ from rlm.cli import Interrupted
 from rlm.cli.arguments import CommandLine, whole_number
 from rlm.cli.own_process import ending_orphans, harden_process, working_directory
 from rlm.cli.signals import closing_in_order, run_until_signal
-from rlm.cli.streams import put_json, say, say_effects, stderr, stderr_is_terminal, stdout_is_terminal
-from rlm.config.environment import broker_address, is_ci, is_dumb_terminal, without_effect
+from rlm.cli.streams import frame_allowed, put_json, say, say_effects, stderr, stderr_is_terminal
+from rlm.config.environment import broker_address, without_effect
 from rlm.config.settings import Config
 from rlm.config.sources import read_config
 from rlm.core import exit_codes
@@ -129,8 +129,7 @@ class _BatchCommand:
         self._folder = folder
         self._config = config
         terminal = stderr_is_terminal()
-        broken = config.json and stdout_is_terminal()
-        live = terminal and not (config.quiet or broken or is_dumb_terminal() or is_ci())
+        live = terminal and not config.quiet and frame_allowed(config)
         colored = config.color.colors(terminal=terminal)
         self._writer = stack.enter_context(Writer(stderr() or StringIO(), color=colored, live=live))
         self._progress = BatchProgress(self._writer, live=live, quiet=config.quiet, verbose=config.verbose)

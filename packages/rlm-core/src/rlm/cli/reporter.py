@@ -14,8 +14,8 @@ from rlm.cli import Interrupted
 from rlm.cli.output import OutputFile, ends_with_a_result, open_output, put_record
 from rlm.cli.own_process import ending_orphans, harden_process
 from rlm.cli.signals import closing_in_order, run_until_signal
-from rlm.cli.streams import put, put_painted, stderr, stderr_is_terminal, stdout_is_terminal
-from rlm.config.environment import is_ci, is_dumb_terminal, picture_protocol, program, state_folder, without_effect
+from rlm.cli.streams import frame_allowed, put, put_painted, stderr, stderr_is_terminal, stdout_is_terminal
+from rlm.config.environment import picture_protocol, program, state_folder, without_effect
 from rlm.config.readers import ColorChoice, PictureChoice
 from rlm.config.settings import Config, flag, recording_of
 from rlm.config.sources import read_config
@@ -55,8 +55,7 @@ def run(spec: AgentSpec, directory: str | None = None, notes: Sequence[str] = ()
 def _run(spec: AgentSpec, directory: str | None, notes: Sequence[str]) -> int:
     config = spec.config
     harden_process(debug=config.debug)
-    broken = config.json and stdout_is_terminal()  # lines of JSON would break a tree on the same terminal
-    live = not (broken or is_dumb_terminal() or is_ci())
+    live = frame_allowed(config)
     with closing_in_order(), ExitStack() as stack:
         with ends_with_a_result(config.json):
             check_limits()
@@ -95,7 +94,7 @@ class RunReporter:
         self._session: Session | None = None
         self._tree: WorkingTree | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._unheard: Exception | None = None  # why the JSON lines have no reader any more
+        self._unread_error: Exception | None = None  # why the JSON lines have no reader any more
 
     def run(self, spec: AgentSpec) -> int:
         try:
@@ -104,8 +103,8 @@ class RunReporter:
             return self._close(interrupted.code)
         except asyncio.CancelledError:
             code = self._close(exit_codes.UNREAD)
-            if isinstance(self._unheard, RlmError):
-                raise self._unheard from None
+            if isinstance(self._unread_error, RlmError):
+                raise self._unread_error from None
             return code
         except Exception as error:
             if isinstance(error, AgentError) and error.stop == Stop.TIMEOUT:
@@ -139,18 +138,18 @@ class RunReporter:
         try:
             put_record(record)
         except (BrokenPipeError, RlmError) as error:
-            self._unheard = error
+            self._unread_error = error
             if self._task is not None:
                 self._task.cancel()
 
     def _header(self, session: SessionRecord) -> None:
         config = self._config
         row = lines.header(
-            model=_shown(config.model),
+            model=lines.model_name(config.model),
             cwd=session.cwd,
             tools=config.tools,
             session_id=session.session_id,
-            sandbox=config.sandbox + (" with network" if config.sandbox_net and config.sandboxed else ""),
+            sandbox=lines.sandbox_state(config),
             recorded=config.recording is not None,
         )
         self._screen.say(row)
@@ -215,11 +214,6 @@ def resume_command(id: str, stop: str, config: Config) -> str:
     limit = getattr(config, name) if name else None
     more = f" {flag(name)} {2 * limit:g}" if name and limit else ""
     return f"rlm resume {id}{more}" if id else ""
-
-
-def _shown(model: str) -> str:
-    """The model's name; for a recording, only the name of its file."""
-    return path.name if (path := recording_of(model)) else model
 
 
 def put_answer(answer: str, config: Config) -> None:

@@ -9,10 +9,14 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
+from rlm.config.environment import is_ci, is_dumb_terminal
 from rlm.errors import RlmError
 from rlm.text.terminal import plain, plain_json
+
+if TYPE_CHECKING:
+    from rlm.config.settings import Config
 
 _BLOCK = 1 << 16
 """Characters per write."""
@@ -104,6 +108,11 @@ def at_terminal() -> bool:
 
 def stderr_is_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
+
+
+def frame_allowed(config: Config) -> bool:
+    """Whether a frame may be redrawn on stderr: not on a dumb terminal, in CI, or beside JSON on the same terminal."""
+    return not ((config.json and stdout_is_terminal()) or is_dumb_terminal() or is_ci())
 
 
 def keep_open() -> None:

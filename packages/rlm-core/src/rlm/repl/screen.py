@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlm.config.settings import Config, recording_of
+from rlm.config.settings import Config
 from rlm.present.diffs import DiffReader, diff_of, diff_summary, line_style, painted_diff
 from rlm.present.humanize import cost, count, many, seconds, tokens
 from rlm.present.live import lines
@@ -324,12 +324,12 @@ def status(agent: AgentRunner, cwd: Path, queued: int) -> str:
     config, prompt, usage = agent.config, agent.prompt_tokens, agent.session.tree_usage
     share = f" ({prompt * 100 // agent.window} %)" if agent.window else ""
     parts = [
-        path.name if (path := recording_of(config.model)) else config.model,
+        lines.model_name(config.model),
         cwd.name or "/",
         f"context {count(prompt)}{share}" if prompt else "",
         tokens(usage, cached=True) if prompt else "",
         cost(usage) if usage.cost else "",
-        f"sandbox {config.sandbox}" + (" with network" if config.sandboxed and config.sandbox_net else ""),
+        f"sandbox {lines.sandbox_state(config)}",
         "asks before each cell" if config.confirm else "",
         f"{queued} queued" if queued else "",
     ]

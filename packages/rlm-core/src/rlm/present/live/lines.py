@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rlm.config.settings import Config, recording_of
 from rlm.core.messages import Usage
 from rlm.present.describe import LONGEST, describe, first_line, stop_label
 from rlm.present.humanize import cost, many, seconds, short, spent, tokens
@@ -116,6 +117,16 @@ def _notice(agent: AgentNow, record: Record) -> list[Row]:
 
 
 # ---- the first line and the last
+
+
+def model_name(model: str) -> str:
+    """The model's name; for a recording, only the name of its file."""
+    return path.name if (path := recording_of(model)) else model
+
+
+def sandbox_state(config: Config) -> str:
+    """`off`, `bwrap`, `bwrap with network`."""
+    return config.sandbox + (" with network" if config.sandboxed and config.sandbox_net else "")
 
 
 def header(
