@@ -32,7 +32,7 @@ def _overhead(count: int) -> Scenario:
     return Scenario(
         "batch",
         {"wall": Measure(f"{count:,} tasks with a cell each, {AT_ONCE} at once, whole batch", "s")},
-        {RLM: partial(_wall, count), "forked ipykernels": partial(_bare, count)},
+        {RLM: partial(_duration, count), "forked ipykernels": partial(_bare, count)},
         full=3,
         quick=1,
     )
@@ -94,7 +94,7 @@ def _phases(count: int, executor: str, bench: Bench) -> Sample:
     return {"task": task, "start": began[0] - ran.began, "end": ran.ended - ended[-1]}
 
 
-def _wall(count: int, bench: Bench) -> Sample:
+def _duration(count: int, bench: Bench) -> Sample:
     with Scripted(ONE_CELL, strict=False) as server:
         return {"wall": _batch(bench, server, count, AT_ONCE).wall}
 
@@ -107,7 +107,7 @@ def _bare(count: int, bench: Bench) -> Sample:
 def _growth(count: int, bench: Bench) -> Sample:
     """The growth of the host's memory and descriptors from a tenth of the tasks to all but the last few."""
     host: list[int] = []
-    seen: list[tuple[float, int]] = []
+    samples: list[tuple[float, int]] = []
     looks = {count // 10, count - AT_ONCE}
     ended: set[int] = set()
 
@@ -115,12 +115,12 @@ def _growth(count: int, bench: Bench) -> Sample:
         if request.turn:
             ended.add(len(ended))
             if len(ended) in looks:
-                seen.append((pss(host[0]), descriptors(host[0])))
+                samples.append((pss(host[0]), descriptors(host[0])))
         return ONE_CELL(request)
 
     with Scripted(script, strict=False) as server:
         _batch(bench, server, count, AT_ONCE, host)
-    return {"memory": seen[1][0] - seen[0][0], "files": seen[1][1] - seen[0][1]}
+    return {"memory": samples[1][0] - samples[0][0], "files": samples[1][1] - samples[0][1]}
 
 
 def _rates(at_once: int, bench: Bench) -> Sample:

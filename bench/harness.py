@@ -19,7 +19,7 @@ from types import TracebackType
 
 from bench import processes
 
-PATIENCE = 900.0
+TIME_LIMIT = 900.0
 """Seconds after which a run is stopped."""
 
 Settings = Mapping[str, str | int]
@@ -127,7 +127,7 @@ class Bench:
 
     def _wait(self, process: subprocess.Popen[bytes]) -> float:
         """Wait without a time limit: a wait with one polls, and would be late by up to 50 ms."""
-        alarm = threading.Timer(PATIENCE, process.kill)
+        alarm = threading.Timer(TIME_LIMIT, process.kill)
         alarm.start()
         try:
             process.wait()

@@ -20,7 +20,7 @@ from rlm_testkit.scripted import Answer, Request, Scripted, call, text
 
 from bench import machine, processes
 from bench.harness import Bench
-from bench.prompt import SIGN, Terminal
+from bench.prompt import SIGN, PromptTerminal
 
 IN_CONTEXT = 20
 """Number of turns that the model sees."""
@@ -62,7 +62,7 @@ def measure(bench: Bench, turns: int, every: int, minutes: float) -> list[Point]
     settings = {"TERM": "xterm-256color", "RLM_MAX_TURNS_IN_CONTEXT": str(IN_CONTEXT)}
     with model.server as server:
         variables = environment | settings | {"RLM_BASE_URL": server.url}
-        with Terminal([str(bench.rlm)], folder, variables) as terminal:
+        with PromptTerminal([str(bench.rlm)], folder, variables) as terminal:
             terminal.until(SIGN)
             began = time.monotonic()
             for task in range(1, turns // 2 + 1):
@@ -75,7 +75,7 @@ def measure(bench: Bench, turns: int, every: int, minutes: float) -> list[Point]
     return points
 
 
-def _ask(terminal: Terminal, task: int) -> None:
+def _ask(terminal: PromptTerminal, task: int) -> None:
     """Give a task, and wait for its end: the line with the number of turns."""
     if task % 10 == 0:
         terminal.write(f">'mine', {task}\r")

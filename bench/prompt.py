@@ -31,7 +31,7 @@ KEYS = "¡¢£¥¦§©«¬®°±µ¶·»¿×ØÞßæðø"
 LINES = 10_000
 """Lines per second."""
 PRINTING = f">import time\x1b\rwhile True: print('line\\n' * {LINES // 100}, end='', flush=True); time.sleep(0.01)\r"
-PATIENCE = 60.0
+TIME_LIMIT = 60.0
 
 
 def scenarios() -> list[Scenario]:
@@ -55,7 +55,7 @@ def _prompt(bench: Bench) -> Sample:
     with Scripted(always(text("never asked"))) as server:
         began = time.monotonic()
         variables = {"RLM_BASE_URL": server.url, "TERM": "xterm-256color"}
-        with Terminal([str(bench.rlm)], folder, environment | variables) as terminal:
+        with PromptTerminal([str(bench.rlm)], folder, environment | variables) as terminal:
             terminal.until(SIGN)
             appeared = time.monotonic() - began
             terminal.write(PRINTING)
@@ -66,16 +66,22 @@ def _prompt(bench: Bench) -> Sample:
     return {"appears": appeared, "key": median(delays), "slow_key": quantiles(delays, n=10)[-1]}
 
 
-class Terminal:
+class PromptTerminal:
     """A pseudo-terminal whose output is read at once."""
 
     def __init__(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
-        self._ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        self._parent_end, child_end = pty.openpty()
+        fcntl.ioctl(child_end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
         self._process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=child_end,
+            stdout=child_end,
+            stderr=child_end,
+            start_new_session=True,
         )
-        os.close(theirs)
+        os.close(child_end)
 
     def __enter__(self) -> Self:
         return self
@@ -83,13 +89,13 @@ class Terminal:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(PATIENCE)
+            self._process.wait(TIME_LIMIT)
         finally:
             self._process.kill()
-            os.close(self._ours)
+            os.close(self._parent_end)
 
     def write(self, keys: str) -> None:
-        os.write(self._ours, keys.encode())
+        os.write(self._parent_end, keys.encode())
 
     def typed(self, key: str) -> float:
         """Press a key; return the seconds until it is shown."""
@@ -106,7 +112,7 @@ class Terminal:
             RunFailedError: the text does not appear in time.
         """
         seen = b""
-        for data in self._read(PATIENCE):
+        for data in self._read(TIME_LIMIT):
             seen = seen[-100:] + data
             if wanted in seen:
                 return
@@ -119,8 +125,8 @@ class Terminal:
     def _read(self, seconds: float) -> Iterator[bytes]:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            if select.select([self._ours], [], [], left)[0]:
-                data = os.read(self._ours, 1 << 16)
+            if select.select([self._parent_end], [], [], left)[0]:
+                data = os.read(self._parent_end, 1 << 16)
                 if CURSOR in data:
-                    os.write(self._ours, HERE)
+                    os.write(self._parent_end, HERE)
                 yield data

@@ -61,8 +61,8 @@ def scenarios(quick: bool) -> list[Scenario]:
 
 
 def _timed(name: str, what: str, goal: float, make: Make, *words: str) -> Scenario:
-    ours, floor = partial(_wall, make, words), partial(_read, make)
-    return Scenario(name, {"wall": Measure(what, "s", goal)}, {RLM: ours, FLOOR: floor}, full=5, quick=2)
+    rlm, floor = partial(_duration, make, words), partial(_read, make)
+    return Scenario(name, {"wall": Measure(what, "s", goal)}, {RLM: rlm, FLOOR: floor}, full=5, quick=2)
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def _home(make: Make) -> Iterator[Path]:
         yield Path(home)
 
 
-def _wall(make: Make, words: tuple[str, ...], bench: Bench) -> Sample:
+def _duration(make: Make, words: tuple[str, ...], bench: Bench) -> Sample:
     with _home(make) as home:
         return {"wall": bench.run([str(bench.rlm), *words, "--home", str(home)]).wall}
 

@@ -40,7 +40,8 @@ def _children() -> Scenario:
     return Scenario(
         "children",
         {"wall": Measure(f"{MANY} children at once, one cell each, whole run", "s", 2.5)},
-        {RLM: partial(_wall, _all_at_once(MANY))} | _herds(lambda start: partial(_wall, _herd(start, MANY))),
+        {RLM: partial(_duration, _all_at_once(MANY))}
+        | _forked_and_cold(lambda start: partial(_duration, _many_kernels(start, MANY))),
         full=5,
         quick=1,
     )
@@ -52,8 +53,8 @@ def _by_default() -> Scenario:
         "children-default",
         {"wall": Measure(f"{MANY} children, one cell each, as many at once as by default", "s", 2.5)},
         {
-            RLM: lambda bench: _wall(partial(_ours, runs.fan(MANY)), bench),
-            "forked ipykernels": partial(_wall, _herd("forked", MANY, 4)),
+            RLM: lambda bench: _duration(partial(_rlm_run, runs.fan(MANY)), bench),
+            "forked ipykernels": partial(_duration, _many_kernels("forked", MANY, 4)),
         },
         full=5,
         quick=1,
@@ -64,7 +65,10 @@ def _plain() -> Scenario:
     return Scenario(
         "children-plain",
         {"wall": Measure(f"{MANY} children without a cell, whole run", "s", 1)},
-        {RLM: partial(_wall, partial(_ours, runs.fan(MANY, always(DONE)))), "std": partial(_wall, _posts)},
+        {
+            RLM: partial(_duration, partial(_rlm_run, runs.fan(MANY, always(DONE)))),
+            "std": partial(_duration, _requests_only),
+        },
         full=5,
         quick=1,
     )
@@ -78,7 +82,7 @@ def _one_more() -> Scenario:
         "child",
         {"wall": Measure(f"one more child with a cell: the slope from {FEW} to {MANY}", "ms", 60)},
         {RLM: partial(_slope, _all_at_once)}
-        | _herds(lambda start: partial(_slope, partial(_herd, start)))
+        | _forked_and_cold(lambda start: partial(_slope, partial(_many_kernels, start)))
         | {"bare fork": forks},
         full=3,
         quick=1,
@@ -92,7 +96,7 @@ def _memory() -> Scenario:
             "pss": Measure(f"{MANY} children at once, memory of the tree (PSS)", "MiB", 700),
             "one": Measure("memory of one more child (PSS)", "MiB", 20),
         },
-        {RLM: partial(_peak, _all_at_once), "forked ipykernels": partial(_peak, partial(_herd, "forked"))},
+        {RLM: partial(_peak, _all_at_once), "forked ipykernels": partial(_peak, partial(_many_kernels, "forked"))},
         full=3,
         quick=1,
     )
@@ -106,7 +110,7 @@ def _thousand(count: int) -> Scenario:
             "pss": Measure(f"{count:,} children, memory of the tree (PSS)", "MiB", 700),
             "growth": Measure(f"{count:,} children, descriptors that the host has more than before", "", 0),
         },
-        {RLM: partial(_crowd, count), "forked ipykernels": partial(_herd_watched, count)},
+        {RLM: partial(_fan_out_with_descriptors, count), "forked ipykernels": partial(_kernels_with_memory, count)},
         full=1,
         quick=1,
     )
@@ -115,23 +119,23 @@ def _thousand(count: int) -> Scenario:
 # ---- runs
 
 
-def _ours(script: Script, bench: Bench, **settings: int) -> Ran:
+def _rlm_run(script: Script, bench: Bench, **settings: int) -> Ran:
     return runs.rlm(bench, script, {"max_depth": 1, **settings}).ran
 
 
 def _all_at_once(count: int) -> Run:
-    return partial(_ours, runs.fan(count), max_concurrent_agents=count + 1)
+    return partial(_rlm_run, runs.fan(count), max_concurrent_agents=count + 1)
 
 
-def _herd(start: str, count: int, at_once: int | None = None) -> Run:
+def _many_kernels(start: str, count: int, at_once: int | None = None) -> Run:
     return lambda bench: bench.run_floor("herd", start, count, at_once or count)
 
 
-def _herds(make: Callable[[str], Contender]) -> dict[str, Contender]:
+def _forked_and_cold(make: Callable[[str], Contender]) -> dict[str, Contender]:
     return {f"{start} ipykernels": make(start) for start in ("forked", "cold")}
 
 
-def _wall(run: Run, bench: Bench) -> Sample:
+def _duration(run: Run, bench: Bench) -> Sample:
     return {"wall": run(bench).wall}
 
 
@@ -149,7 +153,7 @@ def _peak(make: Callable[[int], Run], bench: Bench) -> Sample:
     return {"pss": peaks[1], "one": (peaks[1] - peaks[0]) / (MANY - FEW)}
 
 
-def _posts(bench: Bench) -> Ran:
+def _requests_only(bench: Bench) -> Ran:
     """Run the minimal agent, whose only cell sends a request for each child."""
 
     def script(request: Request) -> Answer:
@@ -162,7 +166,7 @@ def _posts(bench: Bench) -> Ran:
     return runs.floor(bench, "std", script).ran
 
 
-def _crowd(count: int, bench: Bench) -> Sample:
+def _fan_out_with_descriptors(count: int, bench: Bench) -> Sample:
     """Run a fan-out, and count the host's descriptors twice.
 
     First after a few children, when kernel and connections exist, and again at the end.
@@ -182,7 +186,7 @@ def _crowd(count: int, bench: Bench) -> Sample:
     return {"wall": ran.wall, "pss": memory.peak, "growth": counts[1] - counts[0]}
 
 
-def _herd_watched(count: int, bench: Bench) -> Sample:
+def _kernels_with_memory(count: int, bench: Bench) -> Sample:
     with bench.memory(every=0.5) as memory:
-        ran = _herd("forked", count, 4)(bench)
+        ran = _many_kernels("forked", count, 4)(bench)
     return {"wall": ran.wall, "pss": memory.peak}

@@ -37,8 +37,8 @@ def scenarios(quick: bool) -> list[Scenario]:
                 )
             },
             {
-                RLM: lambda bench: _ours(CHILDREN, _Limited(seconds), bench),
-                f"knows the {ALLOWED}": partial(_posts, CHILDREN, ALLOWED, seconds),
+                RLM: lambda bench: _by_rlm(CHILDREN, _Limited(seconds), bench),
+                f"knows the {ALLOWED}": partial(_requests_only, CHILDREN, ALLOWED, seconds),
             },
             full=2,
             quick=1,
@@ -53,8 +53,8 @@ def _slow(children: int, at_once: int, seconds: float, factor: float) -> Scenari
         f"waiting-{children}" + ("" if settings == {} else "-at-once"),
         {"wall": _measure(f"{children} children, {label}", children, at_once, seconds, factor)},
         {
-            RLM: lambda bench: _ours(children, partial(_after, seconds), bench, **settings),
-            "ideal": partial(_posts, children, at_once, seconds),
+            RLM: lambda bench: _by_rlm(children, partial(_after, seconds), bench, **settings),
+            "ideal": partial(_requests_only, children, at_once, seconds),
         },
         full=2,
         quick=1,
@@ -87,11 +87,11 @@ class _Limited:
         return _after(self._seconds, request)
 
 
-def _ours(children: int, child: Script, bench: Bench, **settings: int) -> Sample:
+def _by_rlm(children: int, child: Script, bench: Bench, **settings: int) -> Sample:
     return {"wall": runs.rlm(bench, runs.fan(children, child), {"max_depth": 1, **settings}).ran.wall}
 
 
-def _posts(children: int, at_once: int, seconds: float, bench: Bench) -> Sample:
+def _requests_only(children: int, at_once: int, seconds: float, bench: Bench) -> Sample:
     answer: Callable[[Request], Answer] = partial(_after, seconds)
     with Scripted(answer, strict=False) as server:
         ran = bench.run_floor("posts", server.url, children, CALLS, at_once)

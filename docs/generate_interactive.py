@@ -84,7 +84,7 @@ PLAYS = {
 def enter(screen: Terminal, line: str, *seen: str) -> None:
     screen.press("-l", line)
     screen.press("Enter")
-    screen.see(*seen)
+    screen.wait_for(*seen)
 
 
 def take(play: Play) -> str:
@@ -93,7 +93,7 @@ def take(play: Play) -> str:
         rlm = Rlm(folder, {"RLM_BASE_URL": server.url, "RLM_MODEL": "gpt-4o"})
         screen = Terminal(folder / "tmux", SIZE, [str(COMMAND), *play.flags], rlm.cwd, rlm.env())
         try:
-            screen.see("/help lists the rest")
+            screen.wait_for("/help lists the rest")
             play.enter(screen)
             shown = "\n".join(line.rstrip() for line in screen.settled(*play.seen))
             leave(screen, working=play.working)
@@ -107,10 +107,10 @@ def leave(screen: Terminal, *, working: bool) -> None:
     """Ctrl-D leaves only if the input is empty; undelivered messages of a stopped turn return to the input."""
     if working:
         screen.press("C-c")
-        screen.see("interrupted; the session continues")
+        screen.wait_for("interrupted; the session continues")
     screen.press("C-c")
     screen.press("C-d")
-    screen.see("over 0")
+    screen.wait_for("over 0")
 
 
 def main() -> None:

@@ -201,7 +201,9 @@ def take(screen: Screen, *options: str, command: Path = COMMAND) -> str:
         terminal = Terminal(Path(temporary) / "tmux", screen.size, line, rlm.cwd, rlm.env())
         try:
             if screen.keys:
-                terminal.see("2 waiting, 4 queued") if command == COMMAND else terminal.see("waiting for 2 agents")
+                terminal.wait_for("2 waiting, 4 queued") if command == COMMAND else terminal.wait_for(
+                    "waiting for 2 agents"
+                )
                 server.wait(lambda s: sum(request.depth == 2 for request in s.requests) >= 2)
             for key in screen.keys:
                 terminal.press(key)
@@ -218,7 +220,7 @@ def take(screen: Screen, *options: str, command: Path = COMMAND) -> str:
         finally:
             if "over" not in "\n".join(terminal.lines()):
                 terminal.press("C-c")
-                terminal.see("over")
+                terminal.wait_for("over")
             terminal.close()
     shown = re.sub(
         r"session(\s+)[0-9a-f]{12}", r"session\g<1>7f3ab2c41d90", shown.replace(str(rlm.cwd), "/home/you/work")

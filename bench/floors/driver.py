@@ -19,7 +19,7 @@ from jupyter_client.connect import write_connection_file
 Launch = Callable[[str], int]
 """Starts a kernel on a connection file; returns its process id."""
 
-PATIENCE = 120.0
+TIME_LIMIT = 120.0
 
 
 def cold(connection_file: str) -> int:
@@ -47,7 +47,7 @@ class Kernel:
             self._wait()
         request = self._client.execute(code, allow_stdin=False)
         output: list[str] = []
-        while (message := self._iopub(request, PATIENCE)) and message["content"].get("execution_state") != "idle":
+        while (message := self._iopub(request, TIME_LIMIT)) and message["content"].get("execution_state") != "idle":
             output.append(_text(message))
         self._shell(request)
         return "".join(output)
@@ -65,7 +65,7 @@ class Kernel:
             self._ready = self._iopub(request, 0.02) is not None
 
     def _shell(self, request: str) -> None:
-        while self._receive(self._client.shell_channel.socket, PATIENCE)["parent_header"].get("msg_id") != request:
+        while self._receive(self._client.shell_channel.socket, TIME_LIMIT)["parent_header"].get("msg_id") != request:
             pass
 
     def _iopub(self, request: str, seconds: float) -> dict[str, Any] | None:

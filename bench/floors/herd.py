@@ -41,12 +41,12 @@ class Zygote:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        ours, theirs = socket.socketpair()
+        parent_end, child_end = socket.socketpair()
         if os.fork() == 0:
-            ours.close()
-            _serve(theirs)
-        theirs.close()
-        self._lines = ours.makefile("rw")
+            parent_end.close()
+            _serve(child_end)
+        child_end.close()
+        self._lines = parent_end.makefile("rw")
 
     def launch(self, connection_file: str) -> int:
         with self._lock:
@@ -55,7 +55,7 @@ class Zygote:
             return int(self._lines.readline())
 
 
-def _serve(asked: socket.socket) -> None:
+def _serve(requests: socket.socket) -> None:
     import gc
 
     sys.modules["debugpy"] = None  # type: ignore[assignment]  # a third of a second for a debugger that nobody asks for
@@ -65,7 +65,7 @@ def _serve(asked: socket.socket) -> None:
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system reaps the ended children
     gc.freeze()
-    lines = asked.makefile("rw")
+    lines = requests.makefile("rw")
     for line in lines:
         child = os.fork()
         if child == 0:

@@ -29,7 +29,7 @@ Figures = dict[str, float]
 
 
 async def _measure(count: int) -> Figures:
-    seen: dict[str, list[tuple[float, float]]] = {"sandboxed": [], "bare": []}
+    measured: dict[str, list[tuple[float, float]]] = {"sandboxed": [], "bare": []}
     environment = {name: os.environ[name] for name in ("PATH", "HOME")}
     _make_repository(Path.cwd())
     async with AsyncExitStack() as stack:
@@ -38,8 +38,8 @@ async def _measure(count: int) -> Figures:
         policy = stack.enter_context(_policy(folder, environment, groups))
         for number in range(_ROUNDS):
             for kind, chosen in (("sandboxed", policy), ("bare", None)):
-                seen[kind].append(await _herd(folder / f"{kind}{number}", count, chosen, environment))
-    least = {kind: [min(figures) for figures in zip(*rounds, strict=True)] for kind, rounds in seen.items()}
+                measured[kind].append(await _many_kernels(folder / f"{kind}{number}", count, chosen, environment))
+    least = {kind: [min(figures) for figures in zip(*rounds, strict=True)] for kind, rounds in measured.items()}
     return {
         f"{kind} {name}": value
         for kind, pair in least.items()
@@ -57,7 +57,9 @@ def _make_repository(folder: Path) -> None:
     subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
 
 
-async def _herd(folder: Path, count: int, policy: SandboxPolicy | None, env: dict[str, str]) -> tuple[float, float]:
+async def _many_kernels(
+    folder: Path, count: int, policy: SandboxPolicy | None, env: dict[str, str]
+) -> tuple[float, float]:
     """Run `count` kernels, one after the other. The CPU time of the zygote's start is subtracted."""
     folder.mkdir(mode=0o700)
     alone = await _spent(folder / "alone", 1, policy, env)

@@ -14,7 +14,7 @@ import pytest
 from acp import RequestError, image_block, resource_link_block, text_block
 from acp.helpers import embedded_text_resource, resource_block
 from rlm_testkit import mcp_program, mcp_web
-from rlm_testkit.acp_client import Talk, talking
+from rlm_testkit.acp_client import Connection, connected
 from rlm_testkit.cli import Rlm
 from rlm_testkit.leftovers import nothing_left
 from rlm_testkit.scripted import Answer, Request, Scripted, call, calls, half, text
@@ -24,24 +24,24 @@ Make = Callable[[Scripted], Rlm]
 PIXEL = base64.b64encode(bytes.fromhex("89504e470d0a1a0a")).decode()
 
 
-async def new(talk: Talk, command: Rlm, **meta: Any) -> str:
-    return (await talk.agent.new_session(cwd=str(command.cwd), mcp_servers=[], **meta)).session_id
+async def new(connection: Connection, command: Rlm, **meta: Any) -> str:
+    return (await connection.agent.new_session(cwd=str(command.cwd), mcp_servers=[], **meta)).session_id
 
 
-async def ask(talk: Talk, session: str, *said: Any) -> Any:
+async def ask(connection: Connection, session: str, *said: Any) -> Any:
     blocks = [text_block(each) if isinstance(each, str) else each for each in said]
-    return await talk.agent.prompt(session_id=session, prompt=blocks)
+    return await connection.agent.prompt(session_id=session, prompt=blocks)
 
 
 async def test_without_a_key_it_says_what_it_can_and_how_to_get_one(alone: Rlm) -> None:
-    async with talking(alone, answers=()) as talk:
-        said = await talk.raw("initialize", protocolVersion=1, clientCapabilities={"auth": {"terminal": True}})
+    async with connected(alone, answers=()) as connection:
+        said = await connection.raw("initialize", protocolVersion=1, clientCapabilities={"auth": {"terminal": True}})
         kinds = [method.get("type", "agent") for method in said["authMethods"]]
         assert (1, ["agent", "env_var", "terminal"]) == (said["protocolVersion"], kinds)
         can = said["agentCapabilities"]
         assert can["promptCapabilities"] == {"image": True, "audio": False, "embeddedContext": True}
         assert {"list", "resume", "close", "delete"} == set(can["sessionCapabilities"])
-        for asking in (talk.raw("authenticate", methodId="api-key"), new(talk, alone)):
+        for asking in (connection.raw("authenticate", methodId="api-key"), new(connection, alone)):
             with pytest.raises(RequestError, match="There is no API key") as refused:
                 await asking
             assert refused.value.code == -32000
@@ -64,20 +64,20 @@ REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
 async def test_invalid_requests_are_refused_with_the_codes_of_the_protocol(rlm: Make) -> None:
     with Scripted(text("fine")) as server:
         command = rlm(server)
-        async with talking(command) as talk:
+        async with connected(command) as connection:
             for method, params, code, reason in REFUSED:
                 with pytest.raises(RequestError, match=reason) as refused:
-                    await talk.raw(method, **params)
+                    await connection.raw(method, **params)
                 assert refused.value.code == code, method
-            assert talk.process.stdin is not None
-            talk.process.stdin.write(b'half a line\n42\n[]\n{"method": 7}\n{"jsonrpc":"2.0","method":"$/what"}\n')
-            session = await new(talk, command)
+            assert connection.process.stdin is not None
+            connection.process.stdin.write(b'half a line\n42\n[]\n{"method": 7}\n{"jsonrpc":"2.0","method":"$/what"}\n')
+            session = await new(connection, command)
             for blocks, reason in (([], "empty"), ([{"type": "audio", "data": "", "mimeType": "audio/wav"}], "audio")):
                 with pytest.raises(RequestError, match=reason):
-                    await talk.raw("session/prompt", sessionId=session, prompt=blocks)
-            await talk.agent.cancel(session_id=session)
-            assert "end_turn" == (await ask(talk, session, "hello")).stop_reason
-    errors = [json.loads(line)["error"]["code"] for line in talk.lines if b'"id":null' in line]
+                    await connection.raw("session/prompt", sessionId=session, prompt=blocks)
+            await connection.agent.cancel(session_id=session)
+            assert "end_turn" == (await ask(connection, session, "hello")).stop_reason
+    errors = [json.loads(line)["error"]["code"] for line in connection.lines if b'"id":null' in line]
     assert [-32700, -32600, -32600, -32600] == errors
 
 
@@ -103,17 +103,17 @@ async def test_a_turn_is_reported_as_it_happens(rlm: Make) -> None:
     with Scripted(script) as server:
         command = rlm(server)
         (command.cwd / "a.txt").write_text("one\n")
-        async with talking(command, RLM_MAX_DEPTH="1", RLM_TOOLS="ipython,edit") as talk:
-            session = await new(talk, command)
-            turn = asyncio.ensure_future(ask(talk, session, "do it"))
-            await talk.editor.until_heard("tool_call_update", "begun")
+        async with connected(command, RLM_MAX_DEPTH="1", RLM_TOOLS="ipython,edit") as connection:
+            session = await new(connection, command)
+            turn = asyncio.ensure_future(ask(connection, session, "do it"))
+            await connection.editor.wait_for_update("tool_call_update", "begun")
             assert not turn.done()
             (command.cwd / "go").touch()
             done = await turn
-    editor = talk.editor
+    editor = connection.editor
     assert ("end_turn", 770) == (done.stop_reason, done.usage.total_tokens)
-    assert all(json.loads(line)["jsonrpc"] == "2.0" for line in talk.lines)
-    assert {session} == {id for id, _ in editor.heard}
+    assert all(json.loads(line)["jsonrpc"] == "2.0" for line in connection.lines)
+    assert {session} == {id for id, _ in editor.updates}
     assert ("Let me look.It is 42.", "First I wait.") == (editor.text(), editor.text("agent_thought_chunk"))
     ids = list(dict.fromkeys(chunk["messageId"] for chunk in editor.of("agent_message_chunk")))
     assert 2 == len(ids)
@@ -140,29 +140,29 @@ async def test_a_prompt_may_contain_files_and_pictures_and_can_be_cancelled_and_
 
     with Scripted(script) as server:
         command = rlm(server)
-        async with talking(command) as talk:
-            session = await new(talk, command)
+        async with connected(command) as connection:
+            session = await new(connection, command)
             resource = resource_block(embedded_text_resource("file:///work/b%20c.py", "b = 1"))
             link = resource_link_block("a", "file:///work/a.py")
-            await ask(talk, session, "see ", link, " and ", resource, image_block(PIXEL, "image/png"))
+            await ask(connection, session, "see ", link, " and ", resource, image_block(PIXEL, "image/png"))
             first, picture = server.requests[-1].messages[-1]["content"]
             assert 'see `/work/a.py` and `/work/b c.py`\n\n<file path="/work/b c.py">\nb = 1\n</file>' == first["text"]
             assert f"data:image/png;base64,{PIXEL}" == picture["image_url"]["url"]
-            turn = asyncio.ensure_future(ask(talk, session, "linger"))
-            await talk.editor.until_heard("tool_call_update", "lingers")
+            turn = asyncio.ensure_future(ask(connection, session, "linger"))
+            await connection.editor.wait_for_update("tool_call_update", "lingers")
             with pytest.raises(RequestError, match="works on a prompt"):
-                await ask(talk, session, "more")
-            await talk.agent.cancel(session_id=session)
+                await ask(connection, session, "more")
+            await connection.agent.cancel(session_id=session)
             assert "cancelled" == (await turn).stop_reason
-            assert "failed" == talk.editor.of("tool_call_update")[-1]["status"]
+            assert "failed" == connection.editor.of("tool_call_update")[-1]["status"]
             steering = {"sessionId": session, "prompt": [{"type": "text", "text": "now stop"}]}
-            assert "promptRequired" == (await talk.agent.ext_method("session/steering", steering))["outcome"]
-            assert "end_turn" == (await ask(talk, session, "again")).stop_reason
-            talk.editor.heard.clear()
-            turn = asyncio.ensure_future(ask(talk, session, "linger"))
-            await talk.editor.until_heard("tool_call_update", "lingers")
-            assert "accepted" == (await talk.agent.ext_method("session/steering", steering))["outcome"]
-            await talk.agent.cancel(session_id=session)
+            assert "promptRequired" == (await connection.agent.ext_method("session/steering", steering))["outcome"]
+            assert "end_turn" == (await ask(connection, session, "again")).stop_reason
+            connection.editor.updates.clear()
+            turn = asyncio.ensure_future(ask(connection, session, "linger"))
+            await connection.editor.wait_for_update("tool_call_update", "lingers")
+            assert "accepted" == (await connection.agent.ext_method("session/steering", steering))["outcome"]
+            await connection.agent.cancel(session_id=session)
             assert "cancelled" == (await turn).stop_reason
 
 
@@ -175,32 +175,34 @@ async def test_modes_ask_and_options_change_model_and_sandbox(rlm: Make) -> None
 
     with Scripted(script, models=("scripted", "other")) as server:
         command = rlm(server)
-        async with talking(command, answers=("reject_once", "allow_once", "allow_always")) as talk:
-            opened = await talk.agent.new_session(cwd=str(command.cwd), mcp_servers=[])
+        async with connected(command, answers=("reject_once", "allow_once", "allow_always")) as connection:
+            opened = await connection.agent.new_session(cwd=str(command.cwd), mcp_servers=[])
             session = opened.session_id
             assert opened.modes is not None
             assert ["auto", "confirm"] == [mode.id for mode in opened.modes.available_modes]
             assert "auto" == opened.modes.current_mode_id
-            await talk.agent.set_session_mode(session_id=session, mode_id="confirm")
-            await ask(talk, session, "one")
-            assert "Not run: the user did not allow it" in talk.editor.text()
+            await connection.agent.set_session_mode(session_id=session, mode_id="confirm")
+            await ask(connection, session, "one")
+            assert "Not run: the user did not allow it" in connection.editor.text()
             for _ in range(3):
-                await ask(talk, session, "more")
-            assert 3 == len(talk.editor.asked)
-            asked, reported = talk.editor.asked[0], talk.editor.of("tool_call")[0]
+                await ask(connection, session, "more")
+            assert 3 == len(connection.editor.permissions_asked)
+            asked, reported = connection.editor.permissions_asked[0], connection.editor.of("tool_call")[0]
             assert (reported["toolCallId"], reported["rawInput"]) == (asked["toolCallId"], asked["rawInput"])
-            await talk.editor.until_heard("config_option_update", "'value': 'other'")
-            await talk.agent.set_config_option(session_id=session, config_id="model", value="other")
-            await talk.agent.set_config_option(session_id=session, config_id="mode", value="auto")
+            await connection.editor.wait_for_update("config_option_update", "'value': 'other'")
+            await connection.agent.set_config_option(session_id=session, config_id="model", value="other")
+            await connection.agent.set_config_option(session_id=session, config_id="mode", value="auto")
             for config, value in (("mode", "what"), ("what", "x"), ("sandbox", "what")):
                 with pytest.raises(RequestError, match="what"):
-                    await talk.agent.set_config_option(session_id=session, config_id=config, value=value)
-            await ask(talk, session, "after all that was refused")
+                    await connection.agent.set_config_option(session_id=session, config_id=config, value=value)
+            await ask(connection, session, "after all that was refused")
             assert "other" == server.requests[-1].body["model"]
-            options = await talk.agent.set_config_option(session_id=session, config_id="sandbox", value="bwrap")
+            options = await connection.agent.set_config_option(session_id=session, config_id="sandbox", value="bwrap")
             assert "bwrap" == options.config_options[2].current_value
-            await ask(talk, session, "boxed")
-            free, boxed = (chunk["content"]["text"].strip() for chunk in talk.editor.of("agent_message_chunk")[-2:])
+            await ask(connection, session, "boxed")
+            free, boxed = (
+                chunk["content"]["text"].strip() for chunk in connection.editor.of("agent_message_chunk")[-2:]
+            )
             outside = str(Path("/proc/self/ns/pid").readlink())
             assert (True, False) == (free == outside, boxed == outside)
             assert "one" == server.requests[-1].task
@@ -216,32 +218,34 @@ async def test_sessions_are_listed_loaded_resumed_closed_and_deleted(rlm: Make) 
 
     with Scripted(script) as server:
         command = rlm(server)
-        async with talking(command) as talk:
-            first, second, empty = [await new(talk, command) for _ in range(3)]
-            await asyncio.gather(ask(talk, first, "first task"), ask(talk, second, "second task"))
-            assert {first, second, empty} >= {id for id, _ in talk.editor.heard}
-            await talk.agent.close_session(session_id=second)
-        async with talking(command) as talk:
-            listed = await talk.agent.list_sessions(cwd=str(command.cwd))
+        async with connected(command) as connection:
+            first, second, empty = [await new(connection, command) for _ in range(3)]
+            await asyncio.gather(ask(connection, first, "first task"), ask(connection, second, "second task"))
+            assert {first, second, empty} >= {id for id, _ in connection.editor.updates}
+            await connection.agent.close_session(session_id=second)
+        async with connected(command) as connection:
+            listed = await connection.agent.list_sessions(cwd=str(command.cwd))
             assert {first: "first task", second: "second task"} == {s.session_id: s.title for s in listed.sessions}
             assert {str(command.cwd)} == {s.cwd for s in listed.sessions}
-            await talk.agent.load_session(session_id=first, cwd=str(command.cwd), mcp_servers=[])
-            kinds = [u["sessionUpdate"] for _, u in talk.editor.heard if u["sessionUpdate"] != "config_option_update"]
+            await connection.agent.load_session(session_id=first, cwd=str(command.cwd), mcp_servers=[])
+            kinds = [
+                u["sessionUpdate"] for _, u in connection.editor.updates if u["sessionUpdate"] != "config_option_update"
+            ]
             assert ["user_message_chunk", "tool_call", "agent_thought_chunk", "agent_message_chunk"] == kinds
-            (shown,) = talk.editor.of("tool_call")
+            (shown,) = connection.editor.of("tool_call")
             assert "hi" in shown["content"][1]["content"]["text"]
-            await ask(talk, first, "on")
+            await ask(connection, first, "on")
             assert ["first task", "on"] == [
                 m["content"].rpartition("\n")[2] for m in server.requests[-1].messages if m["role"] == "user"
             ]
-            talk.editor.heard.clear()
-            await talk.agent.resume_session(session_id=second, cwd=str(command.cwd), mcp_servers=[])
-            assert not talk.editor.of("user_message_chunk")
-            await talk.raw("session/delete", sessionId=second)
-            left = await talk.agent.list_sessions(cwd=str(command.cwd))
+            connection.editor.updates.clear()
+            await connection.agent.resume_session(session_id=second, cwd=str(command.cwd), mcp_servers=[])
+            assert not connection.editor.of("user_message_chunk")
+            await connection.raw("session/delete", sessionId=second)
+            left = await connection.agent.list_sessions(cwd=str(command.cwd))
             assert [first] == [s.session_id for s in left.sessions]
             with pytest.raises(RequestError, match="Unknown session"):
-                await ask(talk, second, "gone")
+                await ask(connection, second, "gone")
     assert not (command.cwd / ".rlm" / "sessions" / second).exists()
 
 
@@ -275,14 +279,14 @@ async def test_a_refusal_of_the_provider_is_an_error_and_the_session_continues(r
     answers = (error(401, "Incorrect API key"), text("late", usage=usage(9, 4)), text("cut", "content_filter"))
     with Scripted(*answers) as server:
         command = rlm(server)
-        async with talking(command) as talk:
-            session = await new(talk, command)
+        async with connected(command) as connection:
+            session = await new(connection, command)
             with pytest.raises(RequestError, match="Incorrect API key") as refused:
-                await ask(talk, session, "go")
+                await ask(connection, session, "go")
             assert -32000 == refused.value.code
             assert {"details": str(refused.value)} == refused.value.data
-            assert "end_turn" == (await ask(talk, session, "go")).stop_reason
-            assert "refusal" == (await ask(talk, session, "go")).stop_reason
+            assert "end_turn" == (await ask(connection, session, "go")).stop_reason
+            assert "refusal" == (await ask(connection, session, "go")).stop_reason
 
 
 async def test_mcp_servers_of_the_client_are_functions_in_the_kernel(rlm: Make) -> None:
@@ -295,16 +299,16 @@ async def test_mcp_servers_of_the_client_are_functions_in_the_kernel(rlm: Make) 
         web = {"type": "http", "name": "web", "url": f"{base}/mcp", "headers": headers}
         old = {"type": "sse", "name": "old", "url": f"{base}/sse", "headers": headers}
         bare = {"type": "http", "name": "bare", "url": f"{base}/mcp", "headers": []}
-        async with talking(command) as talk:
+        async with connected(command) as connection:
             servers = [program, web, old, bare]
-            session = (await talk.raw("session/new", cwd=str(command.cwd), mcpServers=servers))["sessionId"]
-            await ask(talk, session, "go")
-            heard = talk.editor.text("agent_thought_chunk")
+            session = (await connection.raw("session/new", cwd=str(command.cwd), mcpServers=servers))["sessionId"]
+            await ask(connection, session, "go")
+            heard = connection.editor.text("agent_thought_chunk")
     result = server.requests[-1].last
     assert "42 48 63" == result.splitlines()[0]
     assert "rlm mcp login bare" in result, "the model is told what to do"
     assert "MCP server bare" in heard, "the user is told, too"
-    assert "a-t0ken" not in str([request.body for request in server.requests]) + talk.err.decode()
+    assert "a-t0ken" not in str([request.body for request in server.requests]) + connection.err.decode()
 
 
 def contract(server: Scripted, **more: Any) -> dict[str, Any]:
@@ -350,9 +354,9 @@ async def test_a_trainer_configures_a_session_and_reads_its_state(rlm: Make) -> 
 
     with Scripted(text("never")) as own, Scripted(script) as server:
         command = rlm(own)
-        async with talking(command) as talk:
-            session = await new(talk, command, **contract(server))
-            done = await ask(talk, session, "go")
+        async with connected(command) as connection:
+            session = await new(connection, command, **contract(server))
+            done = await ask(connection, session, "go")
             state = done.field_meta[SESSION]
             assert ("rollout-7", "done", 2) == (
                 state["session_id"],
@@ -371,10 +375,10 @@ async def test_a_trainer_configures_a_session_and_reads_its_state(rlm: Make) -> 
                 (child, second, "subagent_return"),
                 (first, second, "continuation"),
             } == edges
-            limited = await ask(talk, session, "more")
+            limited = await ask(connection, session, "more")
             assert "max_tokens" == limited.stop_reason
             assert "max_total_tokens" == limited.field_meta[SESSION]["last_stop_reason"]
-            closed = await talk.raw("session/close", sessionId=session)
+            closed = await connection.raw("session/close", sessionId=session)
             assert "rollout-7" == closed["_meta"][SESSION]["session_id"]
             for wrong, reason in (
                 ({"session_id": "no id"}, "session_id"),
@@ -382,8 +386,8 @@ async def test_a_trainer_configures_a_session_and_reads_its_state(rlm: Make) -> 
                 ({"model": 7}, "model"),
             ):
                 with pytest.raises(RequestError, match=reason):
-                    await new(talk, command, **contract(server, **wrong))
-        stderr = talk.err.decode()
+                    await new(connection, command, **contract(server, **wrong))
+        stderr = connection.err.decode()
     root, below = (next(r for r in server.requests if r.depth == depth) for depth in (0, 1))
     assert ("trained", "Bearer key-of-the-rollout") == (root.body["model"], root.headers["authorization"])
     assert {"ipython", "summarize", "edit"} == {tool["function"]["name"] for tool in root.body["tools"]}

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from acp import RequestError
-from rlm_testkit.acp_client import Talk, talking
+from rlm_testkit.acp_client import Connection, connected
 from rlm_testkit.cli import Rlm
 from rlm_testkit.scripted import Answer, Request, Scripted, call, text
 
@@ -50,19 +50,19 @@ CELLS = {"read notes.txt": READ, "write written.txt hello": WRITE, "sleep": SLEE
 class Case:
     """One case: a separate session, and what the client has received."""
 
-    def __init__(self, talk: Talk, cwd: Path) -> None:
-        self.talk = talk
+    def __init__(self, connection: Connection, cwd: Path) -> None:
+        self.connection = connection
         self.cwd = cwd
         self.session = ""
 
     async def new(self) -> str:
-        self.session = (await self.talk.agent.new_session(cwd=str(self.cwd), mcp_servers=[])).session_id
+        self.session = (await self.connection.agent.new_session(cwd=str(self.cwd), mcp_servers=[])).session_id
         return self.session
 
     async def prompt(self, said: Any, *answers: str) -> str:
-        self.talk.editor.answers[:] = answers
+        self.connection.editor.answers[:] = answers
         blocks = [{"type": "text", "text": said}] if isinstance(said, str) else said
-        return str((await self.talk.raw("session/prompt", sessionId=self.session, prompt=blocks))["stopReason"])
+        return str((await self.connection.raw("session/prompt", sessionId=self.session, prompt=blocks))["stopReason"])
 
     async def refused(self, asking: Awaitable[Any], reason: str = "") -> int:
         with pytest.raises(RequestError, match=reason) as refused:
@@ -71,18 +71,18 @@ class Case:
 
     @property
     def said(self) -> str:
-        return self.talk.editor.text(session=self.session)
+        return self.connection.editor.text(session=self.session)
 
     async def cancelled(self) -> str:
         asked = asyncio.ensure_future(self.prompt("sleep", "allow_once"))
-        await self.talk.editor.until_heard("tool_call_update", "sleeping")
-        await self.talk.agent.cancel(session_id=self.session)
-        self.talk.editor.heard.clear()
+        await self.connection.editor.wait_for_update("tool_call_update", "sleeping")
+        await self.connection.agent.cancel(session_id=self.session)
+        self.connection.editor.updates.clear()
         return await asked
 
 
 async def handshake(case: Case) -> None:
-    said = await case.talk.raw("initialize", protocolVersion=1, clientCapabilities={})
+    said = await case.connection.raw("initialize", protocolVersion=1, clientCapabilities={})
     assert (int, dict) == (type(said["protocolVersion"]), type(said["agentCapabilities"]))
 
 
@@ -100,7 +100,7 @@ async def termination(case: Case) -> None:
     """All updates are about the session, and one comes before the response."""
     await case.new()
     asked = await case.prompt("hello")
-    assert (asked, True) == ("end_turn", any(id == case.session for id, _ in case.talk.editor.heard))
+    assert (asked, True) == ("end_turn", any(id == case.session for id, _ in case.connection.editor.updates))
 
 
 async def cancel_in_flight(case: Case) -> None:
@@ -109,13 +109,13 @@ async def cancel_in_flight(case: Case) -> None:
     assert "cancelled" == await case.cancelled()
     asked = asyncio.ensure_future(case.prompt("sleep"))
     await asyncio.sleep(0)
-    await case.talk.agent.cancel(session_id=case.session)
+    await case.connection.agent.cancel(session_id=case.session)
     assert "cancelled" == await asked
 
 
 async def cancel_idle(case: Case) -> None:
     await case.new()
-    await case.talk.agent.cancel(session_id=case.session)
+    await case.connection.agent.cancel(session_id=case.session)
     assert "end_turn" == await case.prompt("still there")
 
 
@@ -127,16 +127,18 @@ async def multi_turn(case: Case) -> None:
 
 async def invalid_params(case: Case) -> None:
     for wrong in ({}, {"cwd": 12345}):
-        assert -32602 == await case.refused(case.talk.raw("session/new", mcpServers=[], **wrong), "cwd")
+        assert -32602 == await case.refused(case.connection.raw("session/new", mcpServers=[], **wrong), "cwd")
 
 
 async def invalid_cwd(case: Case) -> None:
-    assert -32602 == await case.refused(case.talk.raw("session/new", cwd=None, mcpServers=[]), "cwd")
+    assert -32602 == await case.refused(case.connection.raw("session/new", cwd=None, mcpServers=[]), "cwd")
 
 
 async def invalid_session_type(case: Case) -> None:
     said = [{"type": "text", "text": "hello"}]
-    assert -32602 == await case.refused(case.talk.raw("session/prompt", sessionId=12345, prompt=said), "sessionId")
+    assert -32602 == await case.refused(
+        case.connection.raw("session/prompt", sessionId=12345, prompt=said), "sessionId"
+    )
 
 
 async def unknown_session(case: Case) -> None:
@@ -208,8 +210,8 @@ async def post_success_drain(case: Case) -> None:
     await case.new()
     assert ("end_turn", "done: [no output]") == (await case.prompt("late tool", "allow_once", "allow_once"), case.said)
     (case.cwd / "responded").touch()
-    await case.talk.editor.until_heard("tool_call_update", "after the response")
-    assert {case.session} == {id for id, _ in case.talk.editor.heard}
+    await case.connection.editor.wait_for_update("tool_call_update", "after the response")
+    assert {case.session} == {id for id, _ in case.connection.editor.updates}
 
 
 PROFILE = {
@@ -241,11 +243,11 @@ async def test_all_cases_of_the_profile_pass_on_one_connection(rlm: Make) -> Non
     with Scripted(obedient) as server:
         command = rlm(server)
         (command.cwd / "notes.txt").write_text("of notes")
-        async with talking(command, "--confirm", "--max-depth", "1") as talk:
+        async with connected(command, "--confirm", "--max-depth", "1") as connection:
             for id, run in PROFILE.items():
-                talk.editor.heard.clear()
+                connection.editor.updates.clear()
                 try:
-                    await run(Case(talk, command.cwd))
+                    await run(Case(connection, command.cwd))
                 except Exception as error:
                     raise AssertionError(f"{id} fails") from error
 

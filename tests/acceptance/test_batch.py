@@ -27,12 +27,12 @@ def write(folder: Path, *tasks: Json) -> None:
 def results(folder: Path) -> dict[tuple[Any, int], Json]:
     """The results by task and rollout; each must exist once."""
     lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
-    found = {(line["id"], line["rollout"]): line for line in lines}
-    assert len(found) == len(lines)
-    return found
+    by_task = {(line["id"], line["rollout"]): line for line in lines}
+    assert len(by_task) == len(lines)
+    return by_task
 
 
-LOOK = """
+LOOK_CELL = """
 import os, pathlib
 pathlib.Path("new.txt").write_text("made here")
 print(os.environ["COLOUR"], context["of"], pathlib.Path("set-up").exists(), pathlib.Path.cwd().name)
@@ -41,7 +41,7 @@ print(os.environ["COLOUR"], context["of"], pathlib.Path("set-up").exists(), path
 
 def everything(request: Request) -> Answer:
     cells = {
-        "look": LOOK,
+        "look": LOOK_CELL,
         "give": "import rlm\nrlm.answer([1, 2])",
         "never": "1",
     }
@@ -96,12 +96,12 @@ def test_tasks_with_all_of_their_options(rlm: Make, tmp_path: Path) -> None:
         )
         done = command(*words, "--max-turns", "9", RLM_API_KEY=KEY)
         assert done.code == 1, done.err
-        found = results(out)
+        by_task = results(out)
         summary = json.loads((out / "summary.json").read_text())
         requests = list(server.requests)
-    assert sorted(found, key=str) == sorted(((task["id"], n) for task in TASKS for n in (0, 1)), key=str)
+    assert sorted(by_task, key=str) == sorted(((task["id"], n) for task in TASKS for n in (0, 1)), key=str)
 
-    looked = found["a/1", 1]
+    looked = by_task["a/1", 1]
     assert looked["answer"].startswith("other: green the task True task-")
     assert (looked["status"], looked["reward"], looked["verify"]) == ("done", 1.0, "green")
     assert looked["metadata"] == {"from": "here"}
@@ -113,11 +113,11 @@ def test_tasks_with_all_of_their_options(rlm: Make, tmp_path: Path) -> None:
     assert json.loads((session / "meta.json").read_text())["metrics"]["turns"] == 2
     assert json.loads((session / "trajectory.json").read_text())["schema_version"].startswith("ATIF")
 
-    typed = found[2, 0]
+    typed = by_task[2, 0]
     assert (typed["value"], typed["reward"], typed["verify"]) == ({"n": 5}, 0.0, "exit code 3")
-    assert found["give", 0]["value"] == [1, 2]
-    assert (found["limit", 0]["status"], found["limit", 0]["stop_reason"]) == ("limit", "max_turns")
-    assert (found["unready", 0]["status"], found["unready", 0]["error"]) == ("error", "setup: exit code 7: ready")
+    assert by_task["give", 0]["value"] == [1, 2]
+    assert (by_task["limit", 0]["status"], by_task["limit", 0]["stop_reason"]) == ("limit", "max_turns")
+    assert (by_task["unready", 0]["status"], by_task["unready", 0]["error"]) == ("error", "setup: exit code 7: ready")
 
     assert not any(request.task == "unready" for request in requests)
     assert next(r for r in requests if r.task == "give").messages[0]["content"] == "Be brief."
@@ -176,10 +176,10 @@ def test_invalid_arguments_create_nothing(alone: Rlm) -> None:
     )
     words = json.dumps([words for words, _, _ in cases])
     program = REFUSED.replace("sys.stdin.read()", repr(words))
-    said = python(alone, program, RLM_BASE_URL="http://127.0.0.1:1/v1").stderr.splitlines()
-    lines = iter(said)
+    screen_text = python(alone, program, RLM_BASE_URL="http://127.0.0.1:1/v1").stderr.splitlines()
+    lines = iter(screen_text)
     for words_, code, reason in cases:
-        assert reason in next(lines), (words_, said)
+        assert reason in next(lines), (words_, screen_text)
         assert next(lines) == f"code {code}"
     assert alone("batch", "tasks.jsonl", "-o", "out").code == 4
     assert not (alone.cwd / "out").exists()
@@ -229,12 +229,12 @@ def test_a_killed_batch_continues_and_does_nothing_twice(rlm: Make, tmp_path: Pa
         (command.cwd / "go").touch()
         done = command("batch", "--resume", "out")
         assert done.code == 0, done.err
-        found = results(out)
-        assert len(found) == 13
+        by_task = results(out)
+        assert len(by_task) == 13
         assert all(
-            line["status"] == "done" and line["answer"] == f"answer task {id}" for (id, _), line in found.items()
+            line["status"] == "done" and line["answer"] == f"answer task {id}" for (id, _), line in by_task.items()
         )
-        assert found["v", 0]["reward"] == 1.0
+        assert by_task["v", 0]["reward"] == 1.0
         again = {task for task in slow.asked if slow.asked[task] > before[task] > 0}
         in_flight = set(list(before)[6:])
         assert again == in_flight | {"task 0"}  # the unfinished tasks, and the failed one
@@ -245,7 +245,7 @@ def test_a_killed_batch_continues_and_does_nothing_twice(rlm: Make, tmp_path: Pa
         assert command("batch", "--resume", "out").code == 0
         assert command("batch", "tasks.jsonl", "-o", "out").code == 2
         assert slow.asked == asked
-        assert results(out) == found
+        assert results(out) == by_task
 
 
 def test_ctrl_c_ends_a_batch_in_order_and_shows_how_to_continue(rlm: Make, tmp_path: Path) -> None:
@@ -261,15 +261,15 @@ def test_ctrl_c_ends_a_batch_in_order_and_shows_how_to_continue(rlm: Make, tmp_p
             command.env(),
         )
         try:
-            screen = terminal.see("2 of 5 done", "2 running", "40%", "200 in / 20 out")
+            screen = terminal.wait_for("2 of 5 done", "2 running", "40%", "200 in / 20 out")
             assert any(line.startswith(("  2  ", "  3  ")) for line in screen)
             terminal.press("C-c")
-            screen = terminal.see("over 130")
+            screen = terminal.wait_for("over 130")
         finally:
             terminal.close()
-        said = "\n".join(screen)
-        assert "2 of 5 done · 3 missing" in said
-        assert "rlm: interrupted. To continue: rlm batch --resume" in said
+        screen_text = "\n".join(screen)
+        assert "2 of 5 done · 3 missing" in screen_text
+        assert "rlm: interrupted. To continue: rlm batch --resume" in screen_text
         slow.open = True
         done = command("batch", "--resume", "out", "--json")
         assert done.code == 0
@@ -281,9 +281,9 @@ def test_failed_tasks_are_tried_again_and_a_batch_of_others_only_if_it_is_truste
     with Scripted(lambda request: text("an answer"), strict=False) as server:
         command = rlm(server)
         write(command.cwd, {"id": 1, "prompt": "a", "verify": "test -f good"}, {"id": 2, "prompt": "b"})
-        mine = (command.cwd / "tasks.jsonl").read_text()
+        tasks_before = (command.cwd / "tasks.jsonl").read_text()
         assert "would be replaced" in command("batch", "tasks.jsonl", "-o", ".", "--limit", "1").err
-        assert (command.cwd / "tasks.jsonl").read_text() == mine
+        assert (command.cwd / "tasks.jsonl").read_text() == tasks_before
         words = ("batch", "tasks.jsonl", "-o", "out", "--retry-failed")
         assert command(*words).code == 0
         assert results(command.cwd / "out")[1, 0]["reward"] == 0.0
@@ -393,9 +393,9 @@ def test_setup_and_verification_of_a_task_run_in_the_same_sandbox_as_its_agent(r
         write(command.cwd, task)
         done = command("batch", "tasks.jsonl", "-o", "out", "--sandbox", VIRTUAL_ENV=str(python.parents[1]))
         assert done.code == 0, done.err
-        found = results(command.cwd / "out")[1, 0]
+        by_task = results(command.cwd / "out")[1, 0]
         contents = [message["content"] for request in server.requests for message in request.messages]
-    assert (found["reward"], found["verify"]) == (1.0, "green and its Python")
+    assert (by_task["reward"], by_task["verify"]) == (1.0, "green and its Python")
     assert any("denied\ndenied\ndenied\ngreen and its Python" in str(each) for each in contents)
     assert (command.cwd / "set-up").read_text() == "green and its Python\n"
     assert not list(command.cwd.parent.rglob("pwned"))

@@ -28,7 +28,16 @@ PIXEL = base64.b64encode(
 PICTURE = f"import base64\nfrom IPython.display import Image\nImage(base64.b64decode('{PIXEL}'))"
 WRITTEN = '{"name": "ipython", "arguments": {"code": "3"}}'
 
-SAID = ("the task", "result 2", "result 4", "the summary so far", "the new task", GO_ON, REMINDER[:40], ASK[:40])
+VISIBLE_TEXTS = (
+    "the task",
+    "result 2",
+    "result 4",
+    "the summary so far",
+    "the new task",
+    GO_ON,
+    REMINDER[:40],
+    ASK[:40],
+)
 """Texts that must be visible, whatever message they were joined to."""
 
 FIRST = (
@@ -94,5 +103,8 @@ def test_requests_render_in_every_template_that_knows_tools(rlm: Make, templates
             reported = rendered(template, request.messages, request.body["tools"])
             assert "refused" not in reported, (name, at)
             wire = json.dumps(request.messages)
-            assert [said for said in SAID if said in wire and said not in reported] == [], (name, at)
-    assert all(any(said in json.dumps(request.messages) for request in sent) for said in SAID)
+            assert [visible for visible in VISIBLE_TEXTS if visible in wire and visible not in reported] == [], (
+                name,
+                at,
+            )
+    assert all(any(visible in json.dumps(request.messages) for request in sent) for visible in VISIBLE_TEXTS)

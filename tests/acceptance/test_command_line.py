@@ -434,10 +434,10 @@ def test_a_refused_connection_is_75_and_retried_with_a_notice(alone: Rlm) -> Non
         process = alone.start("go", RLM_BASE_URL=f"http://127.0.0.1:{port}/v1")
         began = time.monotonic()
         assert isinstance(process.stderr, io.BufferedReader)
-        said = b""
-        while b"retry" not in said.lower() and time.monotonic() - began < TIMEOUT:
-            said += process.stderr.read1(4096)
+        output = b""
+        while b"retry" not in output.lower() and time.monotonic() - began < TIMEOUT:
+            output += process.stderr.read1(4096)
         process.terminate()
         process.communicate(timeout=TIMEOUT)
-    assert b"retry" in said.lower()
+    assert b"retry" in output.lower()
     assert 143 == process.returncode

@@ -50,9 +50,9 @@ def _completed(terminal: Terminal, line: str, number: int) -> str:
     until(lambda: sum(each == "here:" for each in terminal.lines()) == 1, terminal.lines)
     for key in (line, "Tab", f" # end {number}"):
         terminal.press(key)
-    seen = terminal.see(f"# end {number}")
+    screen = terminal.wait_for(f"# end {number}")
     terminal.press("C-c")
-    return "\n".join(seen)
+    return "\n".join(screen)
 
 
 COMPLETE = {"bash": by_bash, "zsh": by_zsh, "fish": by_fish}

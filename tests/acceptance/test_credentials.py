@@ -99,11 +99,11 @@ def test_the_key_is_nowhere_in_the_output_and_files_of_a_run(rlm: Make, tmp_path
     refusal = error(400, f"bad header 'Bearer {KEY}'")
     with Scripted(call("ipython", code=f"print(open({str(tmp_path / 'env')!r}).read())"), refusal) as server:
         done = rlm(server)("go", "--json", RLM_API_KEY=f" {KEY}\n")
-    said = done.out + done.err + "".join(path.read_text() for path in done.session.folder.rglob("*.json*"))
+    written = done.out + done.err + "".join(path.read_text() for path in done.session.folder.rglob("*.json*"))
     assert "[redacted]" in done.session.results[0]
     assert "bad header 'Bearer [redacted]'" in done.err
-    assert KEY not in said
-    assert base64.b64encode(f"me:{KEY}".encode()).decode() not in said
+    assert KEY not in written
+    assert base64.b64encode(f"me:{KEY}".encode()).decode() not in written
 
 
 def test_an_invalid_key_is_refused_before_anything_starts(rlm: Make) -> None:

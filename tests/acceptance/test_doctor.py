@@ -57,8 +57,8 @@ def test_an_endpoint_without_a_list_of_models_is_checked_without_a_paid_request(
         wrong = command("doctor", RLM_BASE_URL=server.url.removesuffix("/v1"))
     assert [] == server.requests
     assert [0, 1] == [done.code, wrong.code]
-    there = f"{server.url} answers; rlm uses its API chat. It has no list of models; /chat/completions is there\n"
-    assert there in done.out
+    report = f"{server.url} answers; rlm uses its API chat. It has no list of models; /chat/completions is there\n"
+    assert report in done.out
     assert "answers with an error" in wrong.out
     assert "Check the path of RLM_BASE_URL: most end in /v1." in wrong.out
 
@@ -105,10 +105,10 @@ def test_no_credential_for_the_provider_reaches_a_kernel(rlm: Make) -> None:
             "PIP_INDEX_URL": "https://me:word-of-index@localhost/simple",
             "UV_INDEX_PRIVATE": "",
         }
-        (seen,) = command("go", **variables).session.results
-    assert [] == [secret for secret in HIDDEN if secret in seen]
+        (output,) = command("go", **variables).session.results
+    assert [] == [secret for secret in HIDDEN if secret in output]
     for kept in ("word-of-database", "word-of-index", "an-organization"):
-        assert kept in seen
+        assert kept in output
 
 
 def test_a_model_that_the_endpoint_does_not_have_is_named(rlm: Make) -> None:

@@ -300,10 +300,10 @@ def test_a_provider_that_stays_down_is_tried_for_minutes(rlm: Make) -> None:
         process = command.start("go", RLM_TOOLS="")
         until(lambda: len(server.requests) > 3)
         process.terminate()
-        _, said = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=60)
     assert 143 == process.returncode
-    assert b"retry in" in said
-    assert b"503 Service Unavailable: Overloaded" in said
+    assert b"retry in" in err
+    assert b"503 Service Unavailable: Overloaded" in err
 
 
 def test_an_error_after_some_turns_leaves_the_newest_text(rlm: Make) -> None:

@@ -68,10 +68,10 @@ def test_variants_are_compared_on_the_same_tasks_and_a_kill_loses_no_finished_ta
         done = command("eval", "--resume", "out")
         once = provider.asked.copy()
         again = command("eval", "--resume", "out", "--json", "-q")
-        shown = command("eval", "t.jsonl", "--arms", "single", "--json", "-q")
+        single = command("eval", "t.jsonl", "--arms", "single", "--json", "-q")
         refused = command("eval", "t.jsonl", "-o", "out")
-    assert (0, 0, 0, 0, 2) == tuple(each.code for each in (generated, done, again, shown, refused)), (
-        done.err + shown.err
+    assert (0, 0, 0, 0, 2) == tuple(each.code for each in (generated, done, again, single, refused)), (
+        done.err + single.err
     )
     assert once == {"plain 60": 1, "single 60": 1, "rlm 60": 2, "plain 100": 2, "single 100": 2, "rlm 100": 1}
     assert provider.asked - once == {"plain 100": 1, "single 60": 1, "single 100": 1}, (
@@ -103,9 +103,9 @@ def test_variants_are_compared_on_the_same_tasks_and_a_kill_loses_no_finished_ta
     *results, last = again.lines
     assert [(each["id"], each["arm"], each["stop"]) for each in results] == [("needle-100-1", "plain", "error")]
     assert (last["type"], [numbers["tasks"] for numbers in last["arms"].values()]) == ("summary", [2, 2, 2])
-    *results, last = shown.lines
+    *results, last = single.lines
     assert (["result", "result"], "summary") == ([each["type"] for each in results], last["type"])
-    assert (last["arms"]["single"]["score"], last["verdict"], shown.err) == (1, [], "")
+    assert (last["arms"]["single"]["score"], last["verdict"], single.err) == (1, [], "")
     (own,) = command.cwd.glob(".rlm/evals/t-*")
     assert len(lines(own / "results.jsonl")) == len(list(own.glob("sessions/*/meta.json"))) == 2
     assert not list(out.glob("sessions/*/sub-*/sub-*")), "one level of sub-agents by default"
@@ -116,7 +116,7 @@ def test_an_invalid_comparison_is_refused_before_anything_runs(rlm: Make) -> Non
         command = rlm(server)
         (command.cwd / "t.jsonl").write_text('{"prompt": "?", "expected": 1}\n{"prompt": "?"}\n')
         (command.cwd / "tasks.jsonl").write_text('{"prompt": "?", "expected": 1}')
-        for words, said in (
+        for words, reason in (
             (("t.jsonl",), "t.jsonl, line 2: Object missing required field `expected`"),
             (("none.jsonl",), "none.jsonl"),
             ((), "Name a file of tasks"),
@@ -129,7 +129,7 @@ def test_an_invalid_comparison_is_refused_before_anything_runs(rlm: Make) -> Non
             (("--make", "pair"), "pairs"),
         ):
             done = command("eval", *words)
-            assert (done.code != 0, done.out, said in done.err) == (True, "", True), (words, done.err)
+            assert (done.code != 0, done.out, reason in done.err) == (True, "", True), (words, done.err)
     assert server.requests == []
     assert {path.name for path in command.cwd.iterdir()} == {"t.jsonl", "tasks.jsonl"}
     assert (command.cwd / "tasks.jsonl").read_text() == '{"prompt": "?", "expected": 1}'

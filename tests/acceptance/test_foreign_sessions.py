@@ -30,8 +30,8 @@ def recording(folder: Path, *cells: str, name: str = "turns.jsonl") -> str:
         {"id": f"c{n}", "type": "function", "function": {"name": "ipython", "arguments": json.dumps({"code": code})}}
         for n, code in enumerate(cells)
     ]
-    said = [{"role": "assistant", "content": None, "tool_calls": [turn]} for turn in turns]
-    messages = [*said, {"role": "assistant", "content": "the answer"}]
+    with_calls = [{"role": "assistant", "content": None, "tool_calls": [turn]} for turn in turns]
+    messages = [*with_calls, {"role": "assistant", "content": "the answer"}]
     lines = [json.dumps({"task": "go", "message": message}) for message in messages]
     (folder / name).write_text("\n".join(lines) + "\n")
     return f"replay:{name}"
@@ -81,8 +81,8 @@ def test_a_session_in_a_cloned_repository_runs_nothing(cloned: tuple[Rlm, str]) 
         assert (done.code, done.out) == (2, ""), words
         assert "You did not create" in done.err
         assert len(done.err.splitlines()) <= 2
-    for mine in (("show", id), ("export", id), ("export", "--format", "ipynb", "*"), ("ls",), ("ls", "--json")):
-        assert rlm(*mine).code == 0, mine
+    for own_command in (("show", id), ("export", id), ("export", "--format", "ipynb", "*"), ("ls",), ("ls", "--json")):
+        assert rlm(*own_command).code == 0, own_command
     assert rlm("show").code != 0
     assert rlm("export").code != 0
     assert {path: path.read_bytes() for path in rlm.cwd.rglob("*") if path.is_file()} == before
@@ -269,9 +269,9 @@ def test_a_session_of_another_folder_shows_how_to_continue(alone: Rlm) -> None:
     assert f"cd {alone.cwd} && rlm resume" in elsewhere.err
     shutil.rmtree(moved.cwd)
     alone.cwd.rename(moved.cwd)
-    gone = moved("resume", "more")
-    assert gone.code != 0
-    assert "--here" in gone.err
+    removed = moved("resume", "more")
+    assert removed.code != 0
+    assert "--here" in removed.err
     assert moved("resume", "--here", "more").code == 0
     assert moved("resume", "more").code == 0
 

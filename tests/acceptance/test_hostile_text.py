@@ -19,7 +19,7 @@ import pytest
 from rlm.sessions import Session
 from rlm.text.terminal import plain
 from rlm_testkit.cli import Rlm
-from rlm_testkit.escapes import shown, words
+from rlm_testkit.escapes import terminal_text, words
 from rlm_testkit.hostile import CORPUS
 from rlm_testkit.journals import KEY
 from rlm_testkit.pseudoterminal import PseudoTerminal
@@ -43,7 +43,7 @@ BEGIN, END = "«{:03}»", "«/{:03}»"
 NO_COLOUR = {"NO_COLOR": "1"}  # otherwise a colour of a string could be taken for one of rlm's
 
 
-def seen(rlm: Rlm, *words: str, **env: Any) -> bytes:
+def terminal_output(rlm: Rlm, *words: str, **env: Any) -> bytes:
     """All output of a command to a terminal."""
     with PseudoTerminal(rlm, *words, **{"PAGER": "cat", **NO_COLOUR, **env}) as terminal:
         terminal.end()
@@ -76,9 +76,9 @@ def test_no_hostile_string_is_taken_for_one_of_our_sequences() -> None:
         if does_something(string):
             for live in (False, True):
                 with pytest.raises(AssertionError, match="a terminal obeys this"):
-                    shown(data, live=live)
+                    terminal_text(data, live=live)
         else:
-            assert shown(data) == data.decode()
+            assert terminal_text(data) == data.decode()
 
 
 # ---- a run
@@ -87,13 +87,13 @@ def test_no_hostile_string_is_taken_for_one_of_our_sequences() -> None:
 def test_the_answer(without_tools: Make) -> None:
     with Scripted(always(text(WHOLE))) as server:
         command = without_tools(server)
-        assert_all_arrived(shown(seen(command, "-q", "--plain", "go")))
-        assert_marks_arrived(shown(seen(command, "-q", "go")))
+        assert_all_arrived(terminal_text(terminal_output(command, "-q", "--plain", "go")))
+        assert_marks_arrived(terminal_text(terminal_output(command, "-q", "go")))
 
 
 def test_lines_of_json_keep_their_value(without_tools: Make) -> None:
     with Scripted(text(WHOLE)) as server:
-        output = shown(seen(without_tools(server), "--json", "--deltas", "-q", "go"))
+        output = terminal_text(terminal_output(without_tools(server), "--json", "--deltas", "-q", "go"))
     records = [json.loads(line) for line in output.splitlines()]
     assert "".join(record["text"] for record in records if record["type"] == "delta") == records[-1]["answer"]
     assert records[-1]["answer"] == re.sub("[\ud800-\udfff]", "\ufffd", WHOLE)
@@ -136,32 +136,34 @@ PAGES = paged()
 SEEN_FROM_ITS_BEGINNING = {number for numbers in PAGES if fits(numbers) for number in numbers}
 
 
-class Watched:
+class WatchedRun:
     """A run whose server can see the output to its terminal."""
 
     terminal: PseudoTerminal
 
-    def has_shown(self, number: int) -> bool:
-        return over(number).encode() in self.terminal.seen
+    def has_printed(self, number: int) -> bool:
+        return end_of_page(number).encode() in self.terminal.seen
 
     def run(self, rlm: Rlm, **env: Any) -> str:
         with PseudoTerminal(rlm, "go", **{**NO_COLOUR, **env}) as self.terminal:
             self.terminal.end()
-        return shown(bytes(self.terminal.seen), live=True)
+        return terminal_text(bytes(self.terminal.seen), live=True)
 
 
-def over(number: int) -> str:
+def end_of_page(number: int) -> str:
     return f"[page {number} ends]"
 
 
 def test_streamed_text_of_the_model(rlm: Make) -> None:
-    watched = Watched()
+    watched = WatchedRun()
 
     def script(request: Request) -> Answer:
         number = request.turn
-        content = f"{page(PAGES[number])}\n{over(number)}"
-        said = calls(("none", {}), content=content)
-        return replace(said, piece=len(content), gate=lambda piece: b"ends]" not in piece or watched.has_shown(number))
+        content = f"{page(PAGES[number])}\n{end_of_page(number)}"
+        reply = calls(("none", {}), content=content)
+        return replace(
+            reply, piece=len(content), gate=lambda piece: b"ends]" not in piece or watched.has_printed(number)
+        )
 
     with Scripted(script) as server:
         output = watched.run(rlm(server), RLM_MAX_TURNS=str(len(PAGES)), RLM_NO_FINAL_ANSWER="1")
@@ -180,16 +182,16 @@ for number, page in enumerate(json.load(open("pages.json"))):
 
 def test_output_of_a_running_cell(rlm: Make) -> None:
     """A program's output is first processed as by a terminal, then cleaned for the real one."""
-    watched = Watched()
+    watched = WatchedRun()
 
     def script(request: Request) -> Answer:
         if "/shown/" in request.path:
-            return Answer(str(watched.has_shown(int(request.path.rpartition("/")[2]))).encode())
+            return Answer(str(watched.has_printed(int(request.path.rpartition("/")[2]))).encode())
         return text("end") if request.turn else call("ipython", code=f"URL = {server.url!r}{PRINTING}")
 
     with Scripted(script) as server:
         command = rlm(server)
-        pages = [f"{page(numbers)}\n{over(number)}" for number, numbers in enumerate(PAGES)]
+        pages = [f"{page(numbers)}\n{end_of_page(number)}" for number, numbers in enumerate(PAGES)]
         command.cwd.joinpath("pages.json").write_text(json.dumps(pages))
         output = watched.run(command)
     assert_marks_arrived(output, END, {number for number, string in enumerate(CORPUS) if not OPENS.search(string)})
@@ -205,7 +207,7 @@ def test_the_code_of_cells_and_the_errors_that_they_end_with(rlm: Make) -> None:
     errors = [f"raise ValueError('''{string}''')" for string in MARKED]
     turn = calls(*(("ipython", {"code": code}) for code in (*cells, *errors)))
     with Scripted(turn, text("end")) as server:
-        output = shown(seen(rlm(server), "go"), live=True)
+        output = terminal_text(terminal_output(rlm(server), "go"), live=True)
     assert_marks_arrived(output, "'''«{:03}»")
     assert_marks_arrived(output, "raise ValueError('''«{:03}»")
     assert_all_arrived(output, [first_line(string) for string in cells if len(string) < 80 and "\0" not in string])
@@ -217,7 +219,7 @@ def first_line(string: str) -> str:
 
 def test_names_of_tools_that_do_not_exist(rlm: Make) -> None:
     with Scripted(calls(*((string, {}) for string in MARKED)), text("end")) as server:
-        output = shown(seen(rlm(server), "go"), live=True)
+        output = terminal_text(terminal_output(rlm(server), "go"), live=True)
     assert_all_arrived(output, [string for string in MARKED if len(string) < 80])
 
 
@@ -245,7 +247,7 @@ def test_tasks_of_children_and_error_texts_of_a_provider(rlm: Make) -> None:
         command = rlm(server)
         command.cwd.joinpath("tasks.json").write_text(json.dumps(tasks))
         env = {"RLM_MAX_DEPTH": "1", "RLM_MAX_CONCURRENT_AGENTS": "100"}
-        output = shown(seen(command, "go", columns=500, lines=30, **env), live=True)
+        output = terminal_text(terminal_output(command, "go", columns=500, lines=30, **env), live=True)
     # with so many agents a retry is shown only in the live row, which is overwritten: most of them are seen
     seen_of_retries = [task for task in tasks if words(plain(f"503 Service Unavailable: {task}")) in words(output)]
     assert len(seen_of_retries) > len(tasks) / 2
@@ -256,13 +258,13 @@ def test_tasks_of_children_and_error_texts_of_a_provider(rlm: Make) -> None:
 def test_a_refusal_of_the_provider(without_tools: Make, env: dict[str, str]) -> None:
     """Error texts are clipped."""
     with Scripted(error(400, WHOLE)) as server:
-        output = shown(seen(without_tools(server), "-q", "go", **env))
+        output = terminal_text(terminal_output(without_tools(server), "-q", "go", **env))
     assert_marks_arrived(output, BEGIN, range(10))
 
 
 def test_the_name_of_the_model(without_tools: Make) -> None:
     with Scripted(text("end")) as server:
-        output = shown(seen(without_tools(server), "go", RLM_MODEL=ARGUMENT), live=True)
+        output = terminal_text(terminal_output(without_tools(server), "go", RLM_MODEL=ARGUMENT), live=True)
     output = "".join(
         words(output).split()
     )  # in other lines it is wrapped, because it has wide characters without blanks
@@ -287,7 +289,7 @@ def test_the_folder_that_it_works_in(rlm: Make) -> None:
         for start in range(0, len(CORPUS), 90):
             cwd = command.cwd / folders(MARKED[start : start + 90])
             cwd.mkdir(parents=True)
-            output = shown(seen(command, "go", cwd=cwd, RLM_TOOLS=""), live=True)
+            output = terminal_text(terminal_output(command, "go", cwd=cwd, RLM_TOOLS=""), live=True)
             assert_marks_arrived(output, BEGIN, range(start, min(start + 90, len(CORPUS))))
 
 
@@ -295,7 +297,7 @@ def test_the_folder_that_it_works_in(rlm: Make) -> None:
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Rlm:
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Rlm:
     """A home with a session that contains the strings in every possible place."""
     command = Rlm(tmp_path_factory.mktemp("kept"))
     hostile_sample(command.cwd / ".rlm", MARKED)
@@ -304,36 +306,36 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Rlm:
 
 
 @pytest.mark.parametrize("options", [{}, {"lines": 50}], ids=["at once", "through a pager"])
-def test_show(kept: Rlm, options: dict[str, Any]) -> None:
-    assert_all_arrived(shown(seen(kept, "show", "--whole", **options)))
+def test_show(stored: Rlm, options: dict[str, Any]) -> None:
+    assert_all_arrived(terminal_text(terminal_output(stored, "show", "--whole", **options)))
 
 
-def test_a_session_that_is_followed(kept: Rlm) -> None:
-    output = shown(seen(kept, "show", "-f"))
+def test_a_session_that_is_followed(stored: Rlm) -> None:
+    output = terminal_text(terminal_output(stored, "show", "-f"))
     assert_all_arrived(output, [string for string in MARKED if "\n" not in plain(string)])
     assert_marks_arrived(output)
     assert_marks_arrived(output, END)
 
 
-def test_a_session_in_colours(kept: Rlm) -> None:
+def test_a_session_in_colours(stored: Rlm) -> None:
     """Code is coloured word by word: pieces of a string are between rlm's own sequences."""
-    output = seen(kept, "show", "--whole", NO_COLOR="")
-    assert_all_arrived(shown(output, colours=True))
+    output = terminal_output(stored, "show", "--whole", NO_COLOR="")
+    assert_all_arrived(terminal_text(output, colours=True))
 
 
 @pytest.mark.parametrize(
     ("format", "ending"), [("chat", "jsonl"), ("atif", "json"), ("ipynb", "ipynb"), ("html", "html")]
 )
-def test_an_export_at_a_terminal_goes_to_a_file_and_prints_its_name(kept: Rlm, format: str, ending: str) -> None:
-    output = shown(seen(kept, "export", "--format", format))
-    [file] = kept.cwd.glob(f"rlm-*.{ending}")
+def test_an_export_at_a_terminal_goes_to_a_file_and_prints_its_name(stored: Rlm, format: str, ending: str) -> None:
+    output = terminal_text(terminal_output(stored, "export", "--format", format))
+    [file] = stored.cwd.glob(f"rlm-*.{ending}")
     assert output.split() == ["Written", "to", file.name]
     written = file.read_text()
     if format == "html":
         assert_marks_arrived(written)
         assert_marks_arrived(written, END)
     else:
-        piped = kept("export", "--format", format).out
+        piped = stored("export", "--format", format).out
         parts = [text.splitlines() if format == "chat" else [text] for text in (written, piped)]
         assert [json.loads(part) for part in parts[0]] == [json.loads(part) for part in parts[1]]
 
@@ -348,10 +350,10 @@ def test_the_list_of_sessions(tmp_path: Path) -> None:
         meta.write_text(
             json.dumps(json.loads(meta.read_text()) | {"cwd": string, "status": "limit", "stop_reason": string})
         )
-    output = shown(seen(command, "ls"))
+    output = terminal_text(terminal_output(command, "ls"))
     assert_all_arrived(output, MARKED)
     assert_all_arrived(output, [f"task {words(string)}" for string in MARKED])
-    assert len(CORPUS) == len(shown(seen(command, "ls", "--json")).splitlines())
+    assert len(CORPUS) == len(terminal_text(terminal_output(command, "ls", "--json")).splitlines())
 
 
 def test_a_session_that_is_resumed(without_tools: Make, tmp_path: Path) -> None:
@@ -360,16 +362,16 @@ def test_a_session_that_is_resumed(without_tools: Make, tmp_path: Path) -> None:
         command = without_tools(server)
         session = command("go").session
         meta = session.folder / "meta.json"
-        kept = json.loads(meta.read_text()) | {"model": WHOLE, "settings": {"append_to_system_prompt": WHOLE}}
-        meta.write_text(json.dumps(kept))
+        stored = json.loads(meta.read_text()) | {"model": WHOLE, "settings": {"append_to_system_prompt": WHOLE}}
+        meta.write_text(json.dumps(stored))
         command = replace(command, environment={"RLM_BASE_URL": server.url})  # no model: the session's is used
-        output = shown(seen(command, "resume", session.folder.name, "--trust", "more"), live=True)
-        meta.write_text(json.dumps(kept | {"cwd": ARGUMENT}))
-        gone = shown(seen(command, "resume", session.folder.name, "--trust"))
+        output = terminal_text(terminal_output(command, "resume", session.folder.name, "--trust", "more"), live=True)
+        meta.write_text(json.dumps(stored | {"cwd": ARGUMENT}))
+        after_removal = terminal_text(terminal_output(command, "resume", session.folder.name, "--trust"))
     assert_all_arrived(output)
     assert "second" in output
-    assert "which no longer exists" in gone
-    assert_marks_arrived(gone)
+    assert "which no longer exists" in after_removal
+    assert_marks_arrived(after_removal)
 
 
 # ---- arguments, variables and files
@@ -404,7 +406,9 @@ REFUSED = [
 @pytest.mark.parametrize("command", REFUSED, ids=lambda command: " ".join(command).split("«")[0])
 def test_refused_arguments_are_quoted(rlm: Make, command: tuple[str, ...]) -> None:
     with Scripted(text("never")) as server:
-        output = shown(seen(rlm(server), *command, RLM_TOOLS=""), live="--home" in command or "--model" in command)
+        output = terminal_text(
+            terminal_output(rlm(server), *command, RLM_TOOLS=""), live="--home" in command or "--model" in command
+        )
     assert_marks_arrived(output)
     assert_marks_arrived(output, END)
 
@@ -412,22 +416,22 @@ def test_refused_arguments_are_quoted(rlm: Make, command: tuple[str, ...]) -> No
 def test_refused_variables_are_quoted(alone: Rlm) -> None:
     """A base URL is checked by the SDK, whose error text is shown."""
     for name in ("RLM_TOOLS", "RLM_SANDBOX", "RLM_BASE_URL"):
-        output = shown(seen(alone, "go", **{name: ARGUMENT}), live=True)
+        output = terminal_text(terminal_output(alone, "go", **{name: ARGUMENT}), live=True)
         assert_marks_arrived(output)
 
 
 def skill(folder: Path, name: str, strings: Sequence[str]) -> None:
     """Install a skill that fails with these strings, and contains them in its description."""
-    said = " ".join(strings).replace("\0", "")
+    reply = " ".join(strings).replace("\0", "")
     package, about = folder / name, folder / f"rlm_skill_{name}-1.dist-info"
     package.mkdir(parents=True)
     package.joinpath("__init__.py").write_text(f"from .{name} import run")
-    package.joinpath(f"{name}.py").write_text(f"raise ValueError({said!r})\nasync def run() -> None: ...")
+    package.joinpath(f"{name}.py").write_text(f"raise ValueError({reply!r})\nasync def run() -> None: ...")
     about.mkdir()
     about.joinpath("METADATA").write_bytes(
-        f"Version: {first_line(said)}\nSummary: {first_line(said)}\n".encode(errors="replace")
+        f"Version: {first_line(reply)}\nSummary: {first_line(reply)}\n".encode(errors="replace")
     )
-    about.joinpath("direct_url.json").write_text(json.dumps({"url": said}))
+    about.joinpath("direct_url.json").write_text(json.dumps({"url": reply}))
     about.joinpath("entry_points.txt").write_text(f"[console_scripts]\n{name} = rlm.skill:cli\n")
 
 
@@ -448,7 +452,9 @@ def test_errors_and_descriptions_of_skills(alone: Rlm, tmp_path: Path) -> None:
     starts = range(0, len(CORPUS), 12)
     for start in starts:
         skill(tmp_path / "site", f"skill{start}", MARKED[start : start + 12])
-    output = shown(seen(replace(alone, command=installed_with(tmp_path / "site", tmp_path / "rlm")), "skills"))
+    output = terminal_text(
+        terminal_output(replace(alone, command=installed_with(tmp_path / "site", tmp_path / "rlm")), "skills")
+    )
     assert_marks_arrived(output, "    from «{:03}»", starts)
     assert_marks_arrived(output, "    «{:03}»")
     assert_marks_arrived(output, END)
@@ -458,9 +464,9 @@ def test_the_findings_of_the_doctor(rlm: Make) -> None:
     with Scripted(text("never"), models=[WHOLE]) as server:
         command = rlm(server)
         outputs = [
-            shown(seen(command, "doctor", RLM_MODEL="another")),
-            shown(seen(command, "doctor", RLM_MODEL=ARGUMENT)),
-            shown(seen(command, "doctor", RLM_BASE_URL=ARGUMENT)),
+            terminal_text(terminal_output(command, "doctor", RLM_MODEL="another")),
+            terminal_text(terminal_output(command, "doctor", RLM_MODEL=ARGUMENT)),
+            terminal_text(terminal_output(command, "doctor", RLM_BASE_URL=ARGUMENT)),
         ]
     for each in outputs[:2]:
         assert_marks_arrived(each)

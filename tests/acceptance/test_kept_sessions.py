@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rlm.sessions import Session
 from rlm_testkit.cli import Rlm
-from rlm_testkit.escapes import shown
+from rlm_testkit.escapes import terminal_text
 from rlm_testkit.journals import KEY, ending, opening
 from rlm_testkit.pseudoterminal import PseudoTerminal
 from rlm_testkit.sample import Clock, sample
@@ -28,12 +28,12 @@ def user(alone: Rlm) -> Rlm:
     return alone
 
 
-def kept(rlm: Rlm, *days: float, home: str = ".rlm") -> list[str]:
+def create_sessions(rlm: Rlm, *days: float, home: str = ".rlm") -> list[str]:
     """Create sessions that were last used this many days ago, and return their ids."""
-    return [_kept(rlm, each, home) for each in days]
+    return [_create_session(rlm, each, home) for each in days]
 
 
-def _kept(rlm: Rlm, days: float, home: str) -> str:
+def _create_session(rlm: Rlm, days: float, home: str) -> str:
     clock = Clock(time.time() - days * DAY)
     with Session.create(
         rlm.cwd / home, model="m", cwd=rlm.cwd, prompt=f"task of {days}", clock=clock, timer=clock, key=KEY
@@ -51,7 +51,7 @@ def ids(rlm: Rlm, *words: str) -> list[str]:
 
 
 def test_sessions_are_found_from_a_subfolder_and_a_new_run_stays_where_it_is(user: Rlm) -> None:
-    (id,) = kept(user, 1)
+    (id,) = create_sessions(user, 1)
     inner = user.cwd / "src" / "deep"
     inner.mkdir(parents=True)
     assert [id] == ids(user, "-C", str(inner))
@@ -60,13 +60,13 @@ def test_sessions_are_found_from_a_subfolder_and_a_new_run_stays_where_it_is(use
     assert 0 == user("-C", "src", "export", "-o", "page.html").code
     (inner / ".rlm").mkdir()
     assert [id] == ids(user, "-C", str(inner)), "a folder without sessions is ignored"
-    (below,) = kept(user, 2, home="src/.rlm")
+    (below,) = create_sessions(user, 2, home="src/.rlm")
     assert [below] == ids(user, "-C", str(inner)), "the nearest folder wins"
     assert [] == ids(user, "-C", "src", "--home", "none"), "a home that is named is not searched for"
 
 
 def test_sessions_of_others_in_parent_folders_are_not_found(user: Rlm, tmp_path: Path) -> None:
-    kept(user, 1, home="../else/.rlm")
+    create_sessions(user, 1, home="../else/.rlm")
     (user.cwd / "inner").mkdir()
     (user.cwd / ".rlm").symlink_to(tmp_path / "else" / ".rlm")
     assert [] == ids(user, "-C", "inner")
@@ -112,7 +112,7 @@ def test_the_resume_line_of_the_footer_works_where_the_user_is(without_tools: Ma
 
 
 def test_rm_removes_only_the_named_sessions(user: Rlm, tmp_path: Path) -> None:
-    first, second, third = kept(user, 1, 2, 3)
+    first, second, third = create_sessions(user, 1, 2, 3)
     sessions = user.cwd / ".rlm/sessions"
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -139,7 +139,7 @@ def test_rm_removes_only_the_named_sessions(user: Rlm, tmp_path: Path) -> None:
 
 
 def test_a_user_at_a_terminal_is_asked(user: Rlm) -> None:
-    (id,) = kept(user, 1)
+    (id,) = create_sessions(user, 1)
     for typed, left in ((b"\n", [id]), (b"no\n", [id]), (b"y\n", [])):
         with PseudoTerminal(user, "rm", id) as terminal:
             terminal.write(typed)
@@ -149,8 +149,8 @@ def test_a_user_at_a_terminal_is_asked(user: Rlm) -> None:
 
 
 def test_prune_removes_only_old_sessions_of_this_user(user: Rlm) -> None:
-    new, old, older = kept(user, 0.1, 20, 40)
-    (strange,) = kept(user, 50)
+    new, old, older = create_sessions(user, 0.1, 20, 40)
+    (strange,) = create_sessions(user, 50)
     meta = user.cwd / ".rlm/sessions" / strange / "meta.json"
     meta.write_text(meta.read_text().replace('"model": "m"', '"model": "n"'))
     for age in ("", "30", "d", "-1d", "1y", "1e3d", "30 days"):
@@ -197,10 +197,10 @@ def test_a_running_session_is_stopped_in_order_and_not_removed(rlm: Make) -> Non
 
 
 def test_export_on_a_terminal_writes_a_file_and_can_open_it(user: Rlm, tmp_path: Path) -> None:
-    (id,) = kept(user, 1)
+    (id,) = create_sessions(user, 1)
     with PseudoTerminal(user, "export", "--format", "chat") as terminal:
         assert 0 == terminal.end()
-    assert f"Written to rlm-{id}.jsonl" == shown(bytes(terminal.seen)).strip()
+    assert f"Written to rlm-{id}.jsonl" == terminal_text(bytes(terminal.seen)).strip()
     assert user("export", "--format", "chat").out == (user.cwd / f"rlm-{id}.jsonl").read_text()
     programs = tmp_path / "programs"
     programs.mkdir(mode=0o755)

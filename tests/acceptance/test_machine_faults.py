@@ -141,7 +141,7 @@ DYING = "import os\nprint('in it', flush=True)\nos._exit(3)"
 SHORT = "import time\nprint('in it', flush=True)\ntime.sleep(1)"
 
 
-def sent(*signals: signal.Signals, cell: str = BUSY, under: tuple[str, ...] = ()) -> Callable[[Machine], Done]:
+def signalled(*signals: signal.Signals, cell: str = BUSY, under: tuple[str, ...] = ()) -> Callable[[Machine], Done]:
     def provoke(machine: Machine) -> Done:
         machine.script(call("ipython", code=cell))
         process = machine.start(*under)
@@ -380,22 +380,22 @@ LARGE = text("x" * 200_000)  # more than a pipe holds
 PRINTING = call("ipython", code="import time\nwhile True:\n    print('x' * 100, flush=True)\n    time.sleep(0.01)")
 
 PROVOKE: dict[str, Callable[[Machine], Done]] = {
-    "SIGINT (Ctrl-C)": sent(signal.SIGINT),
-    "SIGINT twice, and a cell that ignores it": sent(signal.SIGINT, signal.SIGINT, cell=DEAF),
-    "SIGTERM": sent(signal.SIGTERM),
-    "SIGHUP: the terminal is closed": sent(signal.SIGHUP),
-    "SIGHUP under `nohup`": sent(signal.SIGHUP, cell=SHORT, under=("nohup",)),
-    "SIGKILL": sent(signal.SIGKILL),
+    "SIGINT (Ctrl-C)": signalled(signal.SIGINT),
+    "SIGINT twice, and a cell that ignores it": signalled(signal.SIGINT, signal.SIGINT, cell=DEAF),
+    "SIGTERM": signalled(signal.SIGTERM),
+    "SIGHUP: the terminal is closed": signalled(signal.SIGHUP),
+    "SIGHUP under `nohup`": signalled(signal.SIGHUP, cell=SHORT, under=("nohup",)),
+    "SIGKILL": signalled(signal.SIGKILL),
     "who reads the answer leaves (`rlm … | head -c 1`)": line("rlm go | head -c 1; exit ${PIPESTATUS[0]}", LARGE),
     "who reads the lines of `--json` leaves": line(
         "rlm --json go | grep -m 1 cell_output; exit ${PIPESTATUS[0]}", PRINTING
     ),
     "who reads stderr leaves": reader_of_stderr_leaves,
     "stdin and stdout are closed": line("rlm go <&- >&-", call("ipython", code="1")),
-    "its parent has blocked all signals (srun and mpirun block SIGCHLD), and a kernel dies": sent(
+    "its parent has blocked all signals (srun and mpirun block SIGCHLD), and a kernel dies": signalled(
         cell=DYING, under=("env", "--block-signal")
     ),
-    "its parent ignores SIGCHLD, and a kernel dies": sent(cell=DYING, under=("env", "--ignore-signal=CHLD")),
+    "its parent ignores SIGCHLD, and a kernel dies": signalled(cell=DYING, under=("env", "--ignore-signal=CHLD")),
     "the disk of the session is full": full_disk,
     "it was full before": full_before,
     "stdout leads to a full disk": line("rlm go >/dev/full"),

@@ -39,7 +39,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} - {".local", ".cache", ".ipython"}
 
 
-def seen(server: Scripted) -> str:
+def sent_to(server: Scripted) -> str:
     """All data that the provider received."""
     return "".join(str(request.body) for request in server.requests)
 
@@ -97,7 +97,7 @@ def test_paths_of_the_user_are_not_resolved_again(rlm: Make, sandbox: str) -> No
     systems = [request.messages[0]["content"] for request in server.requests]
     assert set(systems) == {"The prompt"}
     if sandbox == "bwrap":  # without a sandbox a cell may read everything that its user may read
-        assert SECRET not in seen(server)
+        assert SECRET not in sent_to(server)
         assert SECRET not in "".join(str(each.records) for each in (done.session, *done.session.children))
 
 
@@ -124,8 +124,8 @@ def test_the_folder_of_a_sub_agent_is_not_followed_if_it_has_become_a_link(rlm: 
     assert names(outside[0]) == {"secret"}
     assert names(command.cwd / "moved") == set()
     if sandbox == "off":  # in the sandbox the link leads to an empty folder instead
-        for said in (child.results[0], done.session.results[0]):  # of the command, and of the kernel
-            assert "sub is a symbolic link" in said
+        for result in (child.results[0], done.session.results[0]):  # of the command, and of the kernel
+            assert "sub is a symbolic link" in result
 
 
 @pytest.mark.parametrize("sandbox", ["bwrap", "off"])
@@ -151,8 +151,8 @@ def test_agents_read_nothing_from_outside(rlm: Make, sandbox: str) -> None:
             assert command("go", "--sandbox", sandbox, "--tools", "bash", OPENAI_API_KEY=KEY).code == 0
             (work / "AGENTS.md").rmdir() if (work / "AGENTS.md").is_dir() else (work / "AGENTS.md").unlink()
     assert "inner rules" in str(server.requests[0].body)
-    assert SECRET not in seen(server)
-    assert KEY not in seen(server)
+    assert SECRET not in sent_to(server)
+    assert KEY not in sent_to(server)
 
 
 def test_an_output_that_is_not_a_regular_file_is_refused_before_the_run(without_tools: Make) -> None:
@@ -207,7 +207,7 @@ def test_outputs_are_written_and_redacted_only_in_their_folder(rlm: Make, moved:
     assert names(home) == before
     assert (home / "secret").read_text() == SECRET
     assert (home / "keyed").read_text() == f"{KEY} is here"
-    assert SECRET not in seen(server)
+    assert SECRET not in sent_to(server)
 
 
 def test_commands_on_sessions_do_not_wait_for_pipes(without_tools: Make) -> None:

@@ -77,7 +77,7 @@ class Provider:
         return call("ipython", code=cells[request.turn]) if request.turn < len(cells) else text(f"did {task}")
 
 
-def ended(folder: Path) -> bool:
+def is_finished(folder: Path) -> bool:
     """The finished agents: all except those that hang, and the one that waits for such an agent."""
     if not (sessions := list(folder.glob(".rlm/sessions/[0-9a-f]*/messages.jsonl"))):
         return False
@@ -89,7 +89,7 @@ def ended(folder: Path) -> bool:
     )
 
 
-def killed(run: Rlm) -> Session:
+def killed_run(run: Rlm) -> Session:
     """A run that was killed in the middle of its fan-out, and of a sub-agent's fan-out."""
     for words in (
         ["init", "-q"],
@@ -98,7 +98,7 @@ def killed(run: Rlm) -> Session:
         subprocess.run(["git", *words], cwd=run.cwd, check=True)
     process: subprocess.Popen[bytes] = run.start("go", RLM_MAX_DEPTH="2")
     try:
-        until(lambda: ended(run.cwd))
+        until(lambda: is_finished(run.cwd))
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
@@ -143,22 +143,22 @@ def test_finished_work_is_not_paid_twice(rlm: Make) -> None:
     provider = Provider()
     with Scripted(provider) as server:
         run = rlm(server)
-        session = killed(run)
+        session = killed_run(run)
         provider.hanging, provider.cells = False, [FANOUT, FANOUT]
 
-        def asked(*words: str) -> tuple[Counter[str], str]:
+        def requests_of(*words: str) -> tuple[Counter[str], str]:
             before = provider.count.copy()
             done = run("resume", *words)
             assert done.code == 0, done.err
             return provider.count - before, done.err
 
         # the cell runs again, and then the model makes the same call once more
-        count, err = asked(session.folder.name, "--fork", "--replay")
+        count, err = requests_of(session.folder.name, "--fork", "--replay")
         print(err)
         assert count == UNFINISHED | {"refused": 2}
         assert err.count("replayed, not run again") == 12 + 1 + 15
 
-        count, err = asked(session.folder.name)
+        count, err = requests_of(session.folder.name)
         assert count == UNFINISHED
         assert session.results[-1] == RESULTS
         assert "writes; its effects were not repeated: it changed made.txt, folder and ran commands" in err
@@ -173,12 +173,12 @@ def test_finished_work_is_not_paid_twice(rlm: Make) -> None:
         for path in (pickled, patch):
             path.write_bytes(b"not what was recorded")
         provider.cells += ["", AGAIN]
-        count, _ = asked(session.folder.name, "--replay", "once more")
+        count, _ = requests_of(session.folder.name, "--replay", "once more")
         assert count == {"refused": 2, "pickled": 3, "patches": 4, "ask hangs": 1}, (
             "the call that was cut off has no record"
         )
         assert session.results[-1] == "(1, {2}) False\n"
 
-        count, err = asked(session.folder.name, "--replay", "--rerun-agents", "and again")
+        count, err = requests_of(session.folder.name, "--replay", "--rerun-agents", "and again")
         assert count["plain"] == 4
         assert "replayed" not in err

@@ -54,7 +54,7 @@ def run_cells(make: Make, cells: list[str], *flags: str, **env: str) -> tuple[Do
 
 
 @contextmanager
-def machine(command: Rlm, folder: Path) -> Iterator[dict[str, object]]:
+def attack_targets(command: Rlm, folder: Path) -> Iterator[dict[str, object]]:
     """Targets of the attacks: a secret in the home, another program's folder and sockets."""
     planted = Path(command.env()["HOME"]) / ".ssh" / "id_ed25519"
     planted.parent.mkdir(parents=True)
@@ -108,7 +108,7 @@ def outcomes(make: Make, folder: Path, breakouts: list[Breakout], **env: str) ->
 
     with Scripted(script) as server:
         command = make(server)
-        with machine(command, folder) as facts:
+        with attack_targets(command, folder) as facts:
             others = {"GITHUB_TOKEN": "ghp_1234567890", "SSH_AUTH_SOCK": "/run/user/1000/agent"}
             process = command.start("go", RLM_MAX_TURNS="200", RLM_MAX_DEPTH="1", **others, **env)
             facts["HOST"] = process.pid
@@ -116,7 +116,7 @@ def outcomes(make: Make, folder: Path, breakouts: list[Breakout], **env: str) ->
         done = Done(process.returncode, "", err.decode(), command.cwd)
     assert 0 == done.code, done.err
     results = done.session.results[1:]
-    return {breakout.name: said.strip().splitlines()[-1] for breakout, said in zip(breakouts, results, strict=True)}
+    return {breakout.name: output.strip().splitlines()[-1] for breakout, output in zip(breakouts, results, strict=True)}
 
 
 @pytest.mark.attack("breaking out of the sandbox")
@@ -124,14 +124,14 @@ def test_nobody_breaks_out(sandboxed: Make, tmp_path: Path, record_property: Cal
     record_property("attempts", len(BREAKOUTS))
     seen = outcomes(sandboxed, tmp_path, list(BREAKOUTS))
     assert len(seen) >= 75
-    assert [] == [f"{name}: {said}" for name, said in seen.items() if not said.startswith("denied")]
-    assert [] == [f"{name}: was not even tried" for name, said in seen.items() if said == "denied ImportError"]
+    assert [] == [f"{name}: {output}" for name, output in seen.items() if not output.startswith("denied")]
+    assert [] == [f"{name}: was not even tried" for name, output in seen.items() if output == "denied ImportError"]
 
 
 def test_without_the_sandbox_the_same_attempts_succeed(sandboxed: Make, tmp_path: Path) -> None:
     tried = [breakout for breakout in BREAKOUTS if breakout.bare]
     seen = outcomes(sandboxed, tmp_path, tried, RLM_SANDBOX="off")
-    assert [] == [f"{name}: {said}" for name, said in seen.items() if said != "got it"]
+    assert [] == [f"{name}: {output}" for name, output in seen.items() if output != "got it"]
 
 
 # ---- the other tools, sub-agents, and the host itself
@@ -184,9 +184,9 @@ def test_a_child_is_confined_in_the_same_way_in_every_folder(sandboxed: Make, tm
         command = sandboxed(server)
         (command.cwd / "sub").mkdir()
         done = command("go", RLM_MAX_DEPTH="1")
-    said = [child.results[0] for child in done.session.children]
-    assert 3 == len(said)
-    assert all("cannot touch '/etc/rlm-was-here'" in text or "could not be started" in text for text in said)
+    output = [child.results[0] for child in done.session.children]
+    assert 3 == len(output)
+    assert all("cannot touch '/etc/rlm-was-here'" in text or "could not be started" in text for text in output)
     assert (command.cwd / "sub" / "x").exists()
     assert not any(outside.iterdir())
 
@@ -291,7 +291,7 @@ def test_context_and_a_child_s_result_cross_the_sandbox(sandboxed: Make, tmp_pat
 
     with Scripted(script) as server:
         done = sandboxed(server)("go", "--context", str(data), RLM_MAX_DEPTH="1")
-    assert ["1000", "added", "added"] == [said.strip() for said in done.session.results]
+    assert ["1000", "added", "added"] == [output.strip() for output in done.session.results]
     (with_context,) = [child for child in done.session.children if child.meta["prompt_preview"] == "add it"]
     assert "6\n" == with_context.results[0]
 
@@ -316,12 +316,12 @@ def test_the_host_follows_no_link_that_a_cell_has_put_in_place_of_a_file(
     )
     done, results = run_cells(sandboxed, [cell, "1"], RLM_CHECKPOINT="1")
     assert "say()" not in "".join(results)
-    kept = [path.read_bytes() for path in done.session.folder.rglob("*") if path.is_file()]
-    assert not any(b"say()\n" in content for content in kept)
+    contents = [path.read_bytes() for path in done.session.folder.rglob("*") if path.is_file()]
+    assert not any(b"say()\n" in content for content in contents)
 
 
 def test_a_sandboxed_kernel_is_interrupted_dies_and_is_replaced_as_any_other(sandboxed: Make) -> None:
-    _, (timed_out, kept, died, fresh, broken, back) = run_cells(
+    _, (timed_out, contents, died, fresh, broken, back) = run_cells(
         sandboxed,
         [
             "x = 5\nimport time\ntime.sleep(60)",
@@ -334,7 +334,7 @@ def test_a_sandboxed_kernel_is_interrupted_dies_and_is_replaced_as_any_other(san
         RLM_EXEC_TIMEOUT="2",
     )
     assert "the kernel and its variables are kept" in timed_out
-    assert "5\n" == kept
+    assert "5\n" == contents
     assert "its process exited with code 3. A fresh kernel is ready." in died
     assert "1\n" == fresh
     assert "A fresh kernel is ready." in broken
@@ -389,8 +389,8 @@ def test_links_to_the_project_and_to_temporary_files_need_not_be_in_the_sandbox(
         work.symlink_to(tmp_path / "project")
         return command
 
-    _, (said,) = run_cells(make, ["import os\nprint(os.getcwd())"], TMPDIR=str(links / "tmp"))
-    assert f"{tmp_path / 'project'}\n" == said
+    _, (output,) = run_cells(make, ["import os\nprint(os.getcwd())"], TMPDIR=str(links / "tmp"))
+    assert f"{tmp_path / 'project'}\n" == output
 
 
 def test_guarded_files_can_be_read(sandboxed: Make) -> None:
@@ -409,7 +409,7 @@ def test_guarded_files_can_be_read(sandboxed: Make) -> None:
     ]
     done, (envrc, settings, *denied) = run_cells(make, cells)
     assert ["'export A=1'\n", "'{}'\n"] == [envrc, settings]
-    assert all("Read-only file system" in said for said in denied)
+    assert all("Read-only file system" in output for output in denied)
     assert "export A=1" == (done.cwd / ".envrc").read_text()
 
 
@@ -440,7 +440,9 @@ def test_normal_work_is_possible(sandboxed: Make) -> None:
     limits = {"RLM_SANDBOX_MEMORY": "8192", "RLM_SANDBOX_FILE_SIZE": "4096"}
     _, results = run_cells(sandboxed, cells, **limits)
     assert len(WORK) >= 12
-    assert {} == {name: said for name, said in zip(WORK, results, strict=True) if not said.endswith("RESULT True\n")}
+    assert {} == {
+        name: output for name, output in zip(WORK, results, strict=True) if not output.endswith("RESULT True\n")
+    }
 
 
 PATHS = re.compile(r"(?:^|[\s(`])(/[^\s()`:;,]+)", re.MULTILINE)
@@ -503,8 +505,8 @@ def test_with_sandbox_net_the_network_is_there_and_the_header_says_so(sandboxed:
         server.bind(("127.0.0.1", 0))
         server.listen()
         cell = f"import socket\nsocket.create_connection(('127.0.0.1', {server.getsockname()[1]}), 5)\nprint('there')"
-        done, (said,) = run_cells(sandboxed, [cell], "--sandbox-net")
-    assert "there\n" == said
+        done, (output,) = run_cells(sandboxed, [cell], "--sandbox-net")
+    assert "there\n" == output
     assert "sandbox bwrap with network" in done.err.splitlines()[0]
 
 
@@ -514,13 +516,17 @@ def test_pip_installs_over_the_network(sandboxed: Make) -> None:
     cell = (
         "!python3 -m venv v && v/bin/pip install -q six==1.17.0 && v/bin/python -c 'import six; print(six.__version__)'"
     )
-    ours = ["%pip install six==1.17.0\nimport six", "import os\nos._exit(1)", "import six\nprint(six.__version__)"]
+    cells_with_pip = [
+        "%pip install six==1.17.0\nimport six",
+        "import os\nos._exit(1)",
+        "import six\nprint(six.__version__)",
+    ]
     removed = "%pip uninstall -y six\nimport importlib.util as u\nu.find_spec('six')"
     limits = {"RLM_SANDBOX_MEMORY": "8192", "RLM_SANDBOX_FILE_SIZE": "4096"}
-    _, (said, reported, _, again, gone) = run_cells(
-        sandboxed, [cell, *ours, removed], "--sandbox-net", **index, **limits
+    _, (output, reported, _, again, gone) = run_cells(
+        sandboxed, [cell, *cells_with_pip, removed], "--sandbox-net", **index, **limits
     )
-    assert "1.17.0" in said.splitlines()
+    assert "1.17.0" in output.splitlines()
     assert "[for this agent only: removed with the sandbox, in /tmp/rlm-packages]" in reported
     assert "1.17.0\n" == again, "a fresh kernel of the agent has it, too"
     assert "Error" not in gone

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 
 from rlm_testkit.cli import Rlm
-from rlm_testkit.escapes import shown
+from rlm_testkit.escapes import terminal_text
 from rlm_testkit.pseudoterminal import PseudoTerminal
 from rlm_testkit.scripted import Answer, Request, Scripted, call, text
 
@@ -56,7 +56,7 @@ def test_a_long_session_goes_through_the_pager_which_lets_colours_through(withou
     for pager, words in (("sh -c 'echo \"[$LESS]\"; cat'", "[FRX]"), ("no-such-pager", ""), ("'", ""), (" ", "")):
         with PseudoTerminal(command, "show", lines=20, PAGER=pager) as terminal:
             assert terminal.end() == 0
-        output = shown(bytes(terminal.seen), colours=True)
+        output = terminal_text(bytes(terminal.seen), colours=True)
         assert output.count("line") == 30
         assert output.startswith(words)
 

@@ -38,7 +38,7 @@ OTHER_API = "chat" if BY_RESPONSES else "responses"
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ScenarioRun:
     done: Done
     server: Scripted
 
@@ -64,14 +64,14 @@ class Effect:
     """With `value`, the result of `seen` is `changed`; otherwise `usual`. In a value, `{url}` is the server's URL."""
 
     value: str
-    seen: Callable[[Run], object]
+    observed: Callable[[ScenarioRun], object]
     usual: object
     changed: object
 
 
-def switched(seen: Callable[[Run], object]) -> Effect:
+def switched(observed: Callable[[ScenarioRun], object]) -> Effect:
     """The effect of a switch: the result of `seen` is true only if the switch is on."""
-    return Effect("on", lambda run: bool(seen(run)), usual=False, changed=True)
+    return Effect("on", lambda run: bool(observed(run)), usual=False, changed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +92,16 @@ def bash(command: str) -> Answer:
     return call("bash", command=command)
 
 
-def sent_tools(run: Run) -> list[str]:
+def sent_tools(run: ScenarioRun) -> list[str]:
     return [tool["function"]["name"] for tool in run.first.body["tools"]]
 
 
-def written(path: str) -> Callable[[Run], str]:
-    def seen(run: Run) -> str:
+def written(path: str) -> Callable[[ScenarioRun], str]:
+    def observed(run: ScenarioRun) -> str:
         file = run.done.cwd / path
         return file.read_text().strip() if file.exists() else ""
 
-    return seen
+    return observed
 
 
 ASKING = Scenario(
@@ -230,7 +230,7 @@ def below(cell: str) -> Callable[[bool], Script]:
     return lambda is_set: script
 
 
-def children(run: Run) -> int:
+def children(run: ScenarioRun) -> int:
     return len(run.done.session.children)
 
 
@@ -265,13 +265,13 @@ def side_by_side(is_set: bool) -> Script:
     return script
 
 
-def last_words(run: Run) -> set[str]:
+def last_messages(run: ScenarioRun) -> set[str]:
     return {child.messages[-1]["content"] for child in run.done.session.children}
 
 
 FEW_AT_ONCE = Scenario(
     side_by_side,
-    {"max_concurrent_agents": Effect("1", last_words, {"together"}, {"together", "alone"})},
+    {"max_concurrent_agents": Effect("1", last_messages, {"together"}, {"together", "alone"})},
     words=("--max-depth", "1"),
 )
 FAN_OUT = "import asyncio\nlen(await asyncio.gather(*(rlm.run(str(n), tools=()) for n in range(5))))"
@@ -300,7 +300,7 @@ def first_ahead(is_set: bool) -> Script:
 
 AHEAD = Scenario(
     first_ahead,
-    {"no_cache_wait": Effect("on", last_words, {"before", "after"}, {"before"})},
+    {"no_cache_wait": Effect("on", last_messages, {"before", "after"}, {"before"})},
     words=("--max-depth", "1", "--append-to-system-prompt", "Be careful. " * 400),
 )
 SHOW = f"""\
@@ -332,7 +332,7 @@ def kilobytes(megabytes: int) -> int:
     return megabytes * 1_000_000 // 1024
 
 
-def number(line: int) -> Callable[[Run], int]:
+def number(line: int) -> Callable[[ScenarioRun], int]:
     return lambda run: int(run.done.session.results[0].splitlines()[line])
 
 
@@ -354,9 +354,9 @@ SCENARIOS = {name: value for name, value in globals().items() if isinstance(valu
 
 
 def test_every_setting_has_a_scenario_that_shows_its_effect() -> None:
-    shown = [name for scenario in SCENARIOS.values() for name in scenario.effects]
-    shown += ON_A_TERMINAL
-    assert sorted(shown) == sorted(Config.settings().keys() - OF_THE_PROMPT)
+    covered = [name for scenario in SCENARIOS.values() for name in scenario.effects]
+    covered += ON_A_TERMINAL
+    assert sorted(covered) == sorted(Config.settings().keys() - OF_THE_PROMPT)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -366,12 +366,12 @@ def test_settings_have_their_effect_as_flags_and_as_variables(name: str, tmp_pat
         run = play(scenario, form, tmp_path / form)
         for setting, effect in scenario.effects.items():
             expected = effect.usual if form == "neither" else effect.changed
-            if (seen := effect.seen(run)) != expected:
-                wrong.append(f"{setting}, {form}: {seen!r} and not {expected!r}")
+            if (observed := effect.observed(run)) != expected:
+                wrong.append(f"{setting}, {form}: {observed!r} and not {expected!r}")
     assert not wrong
 
 
-def play(scenario: Scenario, form: str, folder: Path) -> Run:
+def play(scenario: Scenario, form: str, folder: Path) -> ScenarioRun:
     with Scripted(scenario.script(form != "neither")) as server:
         command = Rlm(folder, {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "sk-of-the-first-pair"})
         for name, content in scenario.files.items():
@@ -381,7 +381,7 @@ def play(scenario: Scenario, form: str, folder: Path) -> Run:
         as_flags = [name for name in texts if form == "flags" and not Config.settings()[name].secret]
         words = [word for name in as_flags for word in spelt(name, texts[name])]
         variables = {variable(name): value for name, value in texts.items() if name not in as_flags}
-        return Run(command("go", *scenario.words, *words, **variables), server)
+        return ScenarioRun(command("go", *scenario.words, *words, **variables), server)
 
 
 def spelt(name: str, value: str) -> list[str]:

@@ -46,7 +46,7 @@ COMMANDS = {
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The result of each of `COMMANDS`."""
     folder = tmp_path_factory.mktemp("commands")
     commands = [{"command": command} for command, _ in COMMANDS.values()]
@@ -55,8 +55,8 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("sentence", COMMANDS)
-def test_each_command_prints_what_the_table_says(said: dict[str, str], sentence: str) -> None:
-    assert COMMANDS[sentence][1] == said[sentence]
+def test_each_command_prints_what_the_table_says(results: dict[str, str], sentence: str) -> None:
+    assert COMMANDS[sentence][1] == results[sentence]
 
 
 def test_a_timeout_keeps_what_was_printed_and_kills_the_whole_group(rlm: Make) -> None:

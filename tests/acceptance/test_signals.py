@@ -57,14 +57,14 @@ def start(command: Rlm, *words: str, **env: str) -> subprocess.Popen[bytes]:
 
 def records_until(process: subprocess.Popen[bytes], *wanted: str) -> list[Json]:
     """Read the lines of `--json` until cells have printed each of these texts."""
-    missing, seen = set(wanted), []
+    missing, lines = set(wanted), []
     assert process.stdout is not None
     while missing:
         line = process.stdout.readline()
         assert line, process.communicate()
-        seen.append(json.loads(line))
-        missing -= {text for text in missing if text in str(seen[-1].get("text"))}
-    return seen
+        lines.append(json.loads(line))
+        missing -= {text for text in missing if text in str(lines[-1].get("text"))}
+    return lines
 
 
 def end(process: subprocess.Popen[bytes], command: Rlm) -> Done:
@@ -292,20 +292,20 @@ def hidden_processes(rlm: Rlm) -> list[str]:
 def test_a_background_process_of_a_command_is_not_left_as_a_zombie(rlm: Make) -> None:
     """It then is a child of the `rlm` command, which reaps it when the next command has ended."""
     until_it_is_over = "until grep -q 'State:.Z' /proc/$(cat pid)/status; do sleep 0.01; done; echo it is over"
-    there = []
+    states = []
 
     def script(request: Request) -> Answer:
         commands = ["sleep 0.1 & echo $! > pid", until_it_is_over]
         if request.turn < len(commands):
             return call("bash", command=commands[request.turn])
-        there.append(psutil.pid_exists(int((command.cwd / "pid").read_text())))
+        states.append(psutil.pid_exists(int((command.cwd / "pid").read_text())))
         return text("end")
 
     with Scripted(script) as server:
         command = rlm(server)
         done = command("go", RLM_TOOLS="bash")
     assert done.session.results[1].startswith("it is over")
-    assert there == [False]
+    assert states == [False]
 
 
 def test_kernels_and_children_inherit_no_stream_of_ours(rlm: Make) -> None:
@@ -319,13 +319,13 @@ def test_kernels_and_children_inherit_no_stream_of_ours(rlm: Make) -> None:
     with Scripted(call("ipython", code=cell), call("bash", command="ls -l /proc/self/fd"), text("end")) as server:
         rlm_command = rlm(server)
         process = start(rlm_command, "--json", "go", RLM_TOOLS="ipython,bash")
-        ours = [f"pipe:[{os.fstat(end.fileno()).st_ino}]" for end in (process.stdout, process.stderr) if end]
+        pipes = [f"pipe:[{os.fstat(end.fileno()).st_ino}]" for end in (process.stdout, process.stderr) if end]
         done = end(process, rlm_command)
     kernel, command = done.session.results
     assert "/dev/null" in kernel
     assert "/dev/null" in command
     assert "pipe:[" in kernel
-    assert [] == [pipe for pipe in ours if pipe in kernel + command]
+    assert [] == [pipe for pipe in pipes if pipe in kernel + command]
 
 
 # ---- memory

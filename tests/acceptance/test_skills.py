@@ -357,10 +357,10 @@ def write_skills(folder: Path) -> None:
 
 def install(folder: Path) -> None:
     venv, work = folder / "venv", folder / "work"
-    ours = [ROOT, ROOT / "packages" / "rlm-core", ROOT / "packages" / "rlm-skill"]
+    projects = [ROOT, ROOT / "packages" / "rlm-core", ROOT / "packages" / "rlm-skill"]
     skills = [work / name for name in SKILLS]
     run(UV, "venv", "--python", sys.executable, venv)
-    run(UV, "pip", "install", "--no-sources", "--python", venv, *ours, *skills)
+    run(UV, "pip", "install", "--no-sources", "--python", venv, *projects, *skills)
 
 
 def run(*command: object, cwd: Path = ROOT) -> str:

@@ -390,14 +390,14 @@ def test_a_kernel_has_rlm_without_importing_the_agent(rlm: Make) -> None:
 
 
 def test_a_child_without_a_cell_has_no_kernel(rlm: Make) -> None:
-    seen: list[list[str]] = []
+    running: list[list[str]] = []
 
     def child(request: Request) -> Answer:
-        seen.append([" ".join(process.cmdline()) for process in processes(rlm_command)])
+        running.append([" ".join(process.cmdline()) for process in processes(rlm_command)])
         return text("answered")
 
     with Scripted(tree(["await rlm.run('a')"], child)) as server:
         rlm_command = rlm(server)
         assert 0 == rlm_command("go", RLM_MAX_DEPTH="1").code
-    (commands,) = seen
+    (commands,) = running
     assert 2 == sum("rlm.inside" in command for command in commands), "only the zygote and the root's kernel"

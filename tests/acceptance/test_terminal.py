@@ -37,29 +37,31 @@ def test_a_run_as_its_user_sees_it(rlm: Make, terminal: Open) -> None:
         calls(("ipython", {"code": hostile})), call("ipython", code="1/0"), text("for\x1b[2Jty-**two**")
     ) as server:
         command = rlm(server)
-        seen = terminal(command, "what is it?").see("over 0")
+        screen_lines = terminal(command, "what is it?").wait_for("over 0")
     session = command.session
     law.check(session, server)
     id = session.meta["session_id"]
-    assert seen[0].startswith(f"rlm · scripted · sandbox off · ipython, summarize · session {id} ·")
-    seen = seen[next(at for at, line in enumerate(seen) if "[1]" in line) - 1 :]  # the path may be on a separate line
-    assert "[1] ipython  print(" in seen[1]
-    assert "✓" in seen[1]
-    assert "[2] ipython  1/0  ZeroDivisionError: division by zero" in seen[2]
-    assert "✗" in seen[2]
+    assert screen_lines[0].startswith(f"rlm · scripted · sandbox off · ipython, summarize · session {id} ·")
+    screen_lines = screen_lines[
+        next(at for at, line in enumerate(screen_lines) if "[1]" in line) - 1 :
+    ]  # the path may be on a separate line
+    assert "[1] ipython  print(" in screen_lines[1]
+    assert "✓" in screen_lines[1]
+    assert "[2] ipython  1/0  ZeroDivisionError: division by zero" in screen_lines[2]
+    assert "✗" in screen_lines[2]
     footer = rf"3 turns · 1 agent · 300 in \(120 cached\) / 30 out · [\d.]+ m?s · rlm resume {id[:4]}"
-    assert ["", "forty-two", "", "over 0"] == [*seen[3:6], seen[7]], (
+    assert ["", "forty-two", "", "over 0"] == [*screen_lines[3:6], screen_lines[7]], (
         "there is an empty line before the answer, and its Markdown is rendered"
     )
-    assert re.fullmatch(footer, seen[6])
+    assert re.fullmatch(footer, screen_lines[6])
     assert all(request.streamed for request in server.requests), "the text is streamed, because the user can see it"
 
 
 def test_a_partial_answer_is_marked_above_it(rlm: Make, terminal: Open) -> None:
     with Scripted(call("ipython", code="1"), text("about one")) as server:
-        seen = terminal(rlm(server), "what is it?", "--max-turns", "1").see("over 3")
-    at = seen.index("Partial answer:")
-    assert seen[at : at + 3] == ["Partial answer:", "", "about one"]
+        screen_lines = terminal(rlm(server), "what is it?", "--max-turns", "1").wait_for("over 3")
+    at = screen_lines.index("Partial answer:")
+    assert screen_lines[at : at + 3] == ["Partial answer:", "", "about one"]
 
 
 def test_the_live_tree_shows_running_agents_and_ctrl_c_ends_it(rlm: Make, terminal: Open) -> None:
@@ -72,7 +74,7 @@ def test_the_live_tree_shows_running_agents_and_ctrl_c_ends_it(rlm: Make, termin
     with Scripted(script) as server:
         command = rlm(server)
         screen = terminal(command, "go", RLM_MAX_DEPTH="1", RLM_MAX_CONCURRENT_AGENTS="2")
-        screen.see("0 of 3 done, 2 running, 1 queued", "├", "└", "ipython  time.sleep")
+        screen.wait_for("0 of 3 done, 2 running, 1 queued", "├", "└", "ipython  time.sleep")
         server.wait(lambda s: len(s.requests) == 3)
         screen.press("ahead")
         screen.press("Enter")
@@ -80,15 +82,17 @@ def test_the_live_tree_shows_running_agents_and_ctrl_c_ends_it(rlm: Make, termin
         assert not [line for line in frame if "ahead" in line]
         assert 1 == sum("1 queued" in line for line in frame)
         screen.press("C-c")
-        seen = screen.see("over 130")
+        screen_lines = screen.wait_for("over 130")
         screen.press("typed")
-        screen.see("typed")
+        screen.wait_for("typed")
     session = command.session
     law.check(session, server)
     nothing_left_but_the_terminal(command)
-    assert seen[-2].startswith("interrupted · 3 turns · 3 agents")
-    assert seen[-2].endswith(f"rlm resume {session.meta['session_id'][:4]}")
-    assert not [line for line in seen if "ignored" in line or "queued" in line or "├" in line or "Traceback" in line]
+    assert screen_lines[-2].startswith("interrupted · 3 turns · 3 agents")
+    assert screen_lines[-2].endswith(f"rlm resume {session.meta['session_id'][:4]}")
+    assert not [
+        line for line in screen_lines if "ignored" in line or "queued" in line or "├" in line or "Traceback" in line
+    ]
     assert ["cancelled"] * 3 == [each.meta["status"] for each in (session, *session.children)]
 
 
@@ -100,6 +104,6 @@ def test_a_text_is_shown_while_it_is_streamed(without_tools: Make, terminal: Ope
     slow = text("These words come one after the other. " * 3 + "Done.").slowly(0.2)
     with Scripted(slow) as server:
         screen = terminal(without_tools(server), "go")
-        screen.see("These words come")
-        seen = screen.see("over 0", "Done.")
-    assert 1 == sum("These words come" in line for line in seen), "the answer replaces the streamed text"
+        screen.wait_for("These words come")
+        screen_lines = screen.wait_for("over 0", "Done.")
+    assert 1 == sum("These words come" in line for line in screen_lines), "the answer replaces the streamed text"

@@ -35,9 +35,9 @@ def test_token_data_reaches_trainers_and_sub_agents_are_distinguished(rlm: Make)
         done = command("go", RLM_API="chat", RLM_STREAM="on", RLM_MAX_DEPTH="1")
     session = done.session
     (child,) = session.children
-    said = [record for record in session.records if record.get("message", {}).get("role") == "assistant"]
-    assert [[1, 10, 5], [1, 11, 5]] == [record["token_data"]["token_ids"] for record in said]
-    assert all(record["token_data"]["prompt_token_ids"] == [1, 2] for record in said)
+    replies = [record for record in session.records if record.get("message", {}).get("role") == "assistant"]
+    assert [[1, 10, 5], [1, 11, 5]] == [record["token_data"]["token_ids"] for record in replies]
+    assert all(record["token_data"]["prompt_token_ids"] == [1, 2] for record in replies)
     assert not any(
         {"token_ids", "logprobs"} & message.keys() for request in server.requests for message in request.messages
     )

@@ -40,7 +40,7 @@ def cells(rlm: Make, *codes: str, **env: str) -> list[str]:
 
 # ---- ipython: what a cell shows. One run for all.
 
-SHOWN = {
+EXPECTED_OUTPUTS = {
     "stdout and stderr as they came, then the last value": (
         "import sys\nprint('out')\nprint('err', file=sys.stderr)\nprint('out again')\n6 * 7",
         "out\nerr\nout again\n42\n",
@@ -84,15 +84,15 @@ SHOWN = {
 def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The result of each of `SHOWN`, in one kernel."""
     folder = tmp_path_factory.mktemp("shown")
-    with Scripted(*(call("ipython", code=code) for code, _ in SHOWN.values()), text("end")) as server:
+    with Scripted(*(call("ipython", code=code) for code, _ in EXPECTED_OUTPUTS.values()), text("end")) as server:
         done = Rlm(folder, {"RLM_BASE_URL": server.url, "RLM_MAX_TURNS": "99"})("go")
     law.check(done.session, server)
-    return dict(zip(SHOWN, done.session.results, strict=True))
+    return dict(zip(EXPECTED_OUTPUTS, done.session.results, strict=True))
 
 
-@pytest.mark.parametrize("sentence", SHOWN)
+@pytest.mark.parametrize("sentence", EXPECTED_OUTPUTS)
 def test_each_cell_shows_what_the_table_says(shown: dict[str, str], sentence: str) -> None:
-    assert SHOWN[sentence][1] == shown[sentence]
+    assert EXPECTED_OUTPUTS[sentence][1] == shown[sentence]
 
 
 def test_an_error_shows_its_traceback_and_help_its_page(rlm: Make) -> None:
@@ -378,17 +378,17 @@ def test_without_ipython_there_is_no_kernel_to_restart(rlm: Make) -> None:
 
 @pytest.mark.parametrize("tools", ["", "bash,edit", "summarize"])
 def test_without_ipython_no_kernel_is_started(rlm: Make, tools: str) -> None:
-    seen: list[list[str]] = []
+    running: list[list[str]] = []
 
     def script(request: Request) -> Answer:
-        seen.append([" ".join(process.cmdline()) for process in processes(rlm_command)])
+        running.append([" ".join(process.cmdline()) for process in processes(rlm_command)])
         return text("end") if request.turn else call("bash", command="true")
 
     with Scripted(script) as server:
         rlm_command = rlm(server)
         assert 0 == rlm_command("go", RLM_TOOLS=tools).code
-    assert 2 == len(seen)
-    assert not [command for commands in seen for command in commands if "rlm.inside" in command]
+    assert 2 == len(running)
+    assert not [command for commands in running for command in commands if "rlm.inside" in command]
 
 
 def test_several_calls_in_a_turn_run_in_order_and_each_gets_its_result(rlm: Make) -> None:

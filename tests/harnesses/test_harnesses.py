@@ -97,8 +97,8 @@ def test_harbor_installs_rlm_runs_it_and_finds_trajectory_and_metrics(
 
 def test_inspect_solves_a_sample_by_rlm_and_its_own_model(environment: dict[str, str], tmp_path: Path) -> None:
     program = str(EXAMPLES / "inspect/rlm_solver.py")
-    said = run(environment, tmp_path, "python", program)
-    assert said.splitlines()[-1] == "success 1.0"
+    output = run(environment, tmp_path, "python", program)
+    assert output.splitlines()[-1] == "success 1.0"
     (log,) = tmp_path.glob("logs/*.eval")
     (sample,) = json.loads(run(environment, tmp_path, "inspect", "log", "dump", str(log)))["samples"]
     assert [message["role"] for message in sample["messages"]][-3:] == ["assistant", "tool", "assistant"]

@@ -48,7 +48,7 @@ def output_of(*command: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class CommandResult:
     """How a command ended."""
 
     code: int
@@ -102,7 +102,7 @@ class Home:
     def knowing(self, **variables: object) -> "Home":
         return replace(self, env=self.env | {name: str(value) for name, value in variables.items()})
 
-    def run(self, *command: object, cwd: Path | None = None, timeout: float = 280) -> Done:
+    def run(self, *command: object, cwd: Path | None = None, timeout: float = 280) -> CommandResult:
         words = [str(word) for word in command]
         done = subprocess.run(
             words,
@@ -114,17 +114,17 @@ class Home:
             text=True,
             timeout=timeout,
         )
-        return Done(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
-    def try_install(self, *arguments: str, cwd: Path | None = None) -> Done:
+    def try_install(self, *arguments: str, cwd: Path | None = None) -> CommandResult:
         return self.run("bash", self.checkout / "install.sh", *arguments, cwd=cwd)
 
-    def install(self, *arguments: str, cwd: Path | None = None) -> Done:
+    def install(self, *arguments: str, cwd: Path | None = None) -> CommandResult:
         done = self.try_install(*arguments, cwd=cwd)
         assert done.code == 0, done.err
         return done
 
-    def install_but_for_some_skills(self) -> Done:
+    def install_but_for_some_skills(self) -> CommandResult:
         done = self.try_install()
         assert done.code == 3, done.err
         return done

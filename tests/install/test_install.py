@@ -194,7 +194,7 @@ def test_the_working_directory_has_no_influence_and_is_not_changed(
     (other / "rlm").chmod(0o755)
     skills.write("greet")
     before = [listing(folder) for folder in (checkout, project)]
-    there = home.knowing(
+    options = home.knowing(
         PATH=f"{checkout}/.venv/bin:{other}:{home.bin}:{home.env['PATH']}",
         VIRTUAL_ENV=checkout / ".venv",
         UV_PROJECT_ENVIRONMENT=checkout / ".venv",
@@ -204,7 +204,7 @@ def test_the_working_directory_has_no_influence_and_is_not_changed(
         UV_WORKING_DIRECTORY="/no/such",
         RLM_SKILLS_DIR="../skills",
     )
-    done = there.install(cwd=project)
+    done = options.install(cwd=project)
     assert f"another rlm comes first on your PATH: {other}/rlm" in done.err
     assert home.call("greet") == "hello\n"
     assert [listing(folder) for folder in (checkout, project)] == before

@@ -132,9 +132,9 @@ def install_twice_at_once(home: Home) -> None:
     """The second one waits for the first."""
     command = ["bash", str(home.checkout / "install.sh")]
     both = [subprocess.Popen(command, env=home.env, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate()[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert sum("waiting for another installation" in text for text in said) == 1
+    errors = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], errors
+    assert sum("waiting for another installation" in text for text in errors) == 1
     assert home.commands == {"rlm", "greet"}
     assert home.call("greet") == "hello\n"
 

@@ -30,7 +30,7 @@ OF_PYTHON = {
 """Calls by name: mcp-server-NAME is the package on PyPI."""
 OF_NPM = "@modelcontextprotocol/server-filesystem"
 FILES = "print(await files.read_text_file(path={file!r}))\nprint(mcp.search('directory'))"
-SAID = {"fetch": "All is well.", "git": "On branch trunk", "time": "T01:30:00+09:00", "files": "kept here"}
+EXPECTED = {"fetch": "All is well.", "git": "On branch trunk", "time": "T01:30:00+09:00", "files": "kept here"}
 
 
 def install(*words: str | Path, cwd: Path) -> None:
@@ -85,8 +85,10 @@ def test_servers_of_pypi_are_functions_in_a_cell(major: str, page: str, tmp_path
     servers: dict[str, Any] = {name: {"command": str(programs / f"mcp-server-{name}")} for name in OF_PYTHON}
     servers["fetch"]["args"] = ["--allow-private-ips"]  # the page is on this machine
     cells = [cell.format(page=page, repository=str(repository)) for cell in OF_PYTHON.values()]
-    shown = results(servers, cells, tmp_path)
-    assert [] == [(name, result) for name, result in zip(OF_PYTHON, shown, strict=True) if SAID[name] not in result]
+    results_of = results(servers, cells, tmp_path)
+    assert [] == [
+        (name, result) for name, result in zip(OF_PYTHON, results_of, strict=True) if EXPECTED[name] not in result
+    ]
 
 
 @pytest.mark.timeout(580)
@@ -100,6 +102,6 @@ def test_a_server_of_npm_is_one_too(tmp_path: Path) -> None:
     (shared / "file.txt").write_text("kept here")
     program = tmp_path / f"node_modules/{OF_NPM}/dist/index.js"
     servers = {"files": {"command": node, "args": [str(program), str(shared)]}}
-    (shown,) = results(servers, [FILES.format(file=str(shared / "file.txt"))], tmp_path)
-    assert SAID["files"] in shown
-    assert "files.list_directory(path: str)" in shown
+    (results_of,) = results(servers, [FILES.format(file=str(shared / "file.txt"))], tmp_path)
+    assert EXPECTED["files"] in results_of
+    assert "files.list_directory(path: str)" in results_of

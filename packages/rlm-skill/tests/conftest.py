@@ -38,7 +38,7 @@ print(json.dumps(ended))
 
 
 @dataclass(frozen=True)
-class Bench:
+class SkillBench:
     """A folder of importable skills and their commands, as an installer would create it."""
 
     path: Path
@@ -69,12 +69,12 @@ class Bench:
             env=self.environment(**variables),
         )
 
-    def call(self, name: str, *words: str, **variables: object) -> "Ended":
+    def call(self, name: str, *words: str, **variables: object) -> "CommandResult":
         with self.start(name, *words, **variables) as process:
             out, err = process.communicate(timeout=60)
-        return Ended(process.returncode, out, err)
+        return CommandResult(process.returncode, out, err)
 
-    def call_each(self, calls: list[tuple[str, list[str]]]) -> "list[Ended]":
+    def call_each(self, calls: list[tuple[str, list[str]]]) -> "list[CommandResult]":
         """Call these skills, each in a fork of one process that has imported the modules that all of them need."""
         commands = json.dumps([[str(self.path / "bin" / name), *words] for name, words in calls])
         done = subprocess.run(
@@ -86,15 +86,15 @@ class Bench:
             timeout=60,
             check=True,
         )
-        return [Ended(*each) for each in json.loads(done.stdout)]
+        return [CommandResult(*each) for each in json.loads(done.stdout)]
 
 
-class Ended(NamedTuple):
+class CommandResult(NamedTuple):
     code: int
     out: str
     err: str
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def bench(tmp_path: Path) -> SkillBench:
+    return SkillBench(tmp_path)

@@ -13,63 +13,63 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:  # at run time only pytest imports conftest.py
-    from tests.conftest import Bench, Ended
+    from tests.conftest import CommandResult, SkillBench
 
 SAY = Path(sys.executable).with_name("say")
 
 
-def say(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+def run_say(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [SAY, *words], check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, **options
     )
 
 
-def said(*words: str) -> str:
-    done = say(*words)
+def stdout_of(*words: str) -> str:
+    done = run_say(*words)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
-def data(*words: str) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(said("--text", "hi", "--as-data", *words))
+def data_of(*words: str) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(stdout_of("--text", "hi", "--as-data", *words))
     return answer
 
 
 def test_text_is_printed_as_it_is() -> None:
-    assert said("--text", 'a "b" é') == 'a "b" é\n'
+    assert stdout_of("--text", 'a "b" é') == 'a "b" é\n'
 
 
 def test_a_list_takes_several_words_after_one_flag() -> None:
-    assert said("--text", "hi", "--names", "Ada", "Bob") == "Hello Ada!\nHello Bob!\nhi\n"
+    assert stdout_of("--text", "hi", "--names", "Ada", "Bob") == "Hello Ada!\nHello Bob!\nhi\n"
 
 
 def test_a_repeated_flag_is_refused_rather_than_half_forgotten() -> None:
-    done = say("--text", "hi", "--names", "Ada", "--names", "Bob")
+    done = run_say("--text", "hi", "--names", "Ada", "--names", "Bob")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "say: --names is given twice; write several values after one: --names A B\n"
 
 
 def test_a_value_that_is_not_text_is_printed_as_json() -> None:
-    assert said("--text", "hi", "--as-data") == '{"said":["hi"],"voice":"alice","extra":{}}\n'
+    assert stdout_of("--text", "hi", "--as-data") == '{"said":["hi"],"voice":"alice","extra":{}}\n'
 
 
 def test_nothing_is_printed_for_none(tmp_path: Path) -> None:
-    assert said("--text", "hi", "--into", str(tmp_path / "said")) == ""
+    assert stdout_of("--text", "hi", "--into", str(tmp_path / "said")) == ""
     assert (tmp_path / "said").read_text() == "hi"
 
 
 def test_flags_choices_and_enums_are_words() -> None:
-    assert said("--text", "hi", "--tone", "loud", "--voice", "BOB", "--signed") == "HI\n-- bob\n"
-    assert said("--text", "hi", "--no-signed") == "hi\n"
+    assert stdout_of("--text", "hi", "--tone", "loud", "--voice", "BOB", "--signed") == "HI\n-- bob\n"
+    assert stdout_of("--text", "hi", "--no-signed") == "hi\n"
 
 
 def test_the_fields_of_a_dataclass_are_flags() -> None:
-    assert said("--text", "hi", "--pace.echo", "2") == "hi\nhi\n"
+    assert stdout_of("--text", "hi", "--pace.echo", "2") == "hi\nhi\n"
 
 
 def test_a_list_of_dataclasses_and_a_dictionary_are_json() -> None:
-    assert data("--lines", '[{"text": "x", "times": 2}, {"text": "y"}]')["said"] == ["hi", "x", "x", "y"]
-    assert data("--extra", '{"a": [1, null]}')["extra"] == {"a": [1, None]}
+    assert data_of("--lines", '[{"text": "x", "times": 2}, {"text": "y"}]')["said"] == ["hi", "x", "x", "y"]
+    assert data_of("--extra", '{"a": [1, null]}')["extra"] == {"a": [1, None]}
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_list_of_dataclasses_and_a_dictionary_are_json() -> None:
     ],
 )
 def test_wrong_json_is_a_usage_error_that_says_where(text: str, problem: str) -> None:
-    done = say("--text", "hi", "--lines", text)
+    done = run_say("--text", "hi", "--lines", text)
     assert (done.returncode, done.stdout) == (2, "")
     assert "--lines" in done.stderr
     assert problem in " ".join(done.stderr.split())
@@ -89,13 +89,13 @@ def test_wrong_json_is_a_usage_error_that_says_where(text: str, problem: str) ->
 
 @pytest.mark.parametrize("words", [[], ["--text"], ["--text", "hi", "--what"], ["--text", "hi", "--tone", "shrill"]])
 def test_a_usage_error_is_on_stderr_with_status_2(words: list[str]) -> None:
-    done = say(*words)
+    done = run_say(*words)
     assert (done.returncode, done.stdout) == (2, "")
     assert "say --help" in done.stderr
 
 
 def test_help_shows_the_words_of_the_docstring_in_plain_ascii() -> None:
-    text = said("--help")
+    text = stdout_of("--help")
     assert text.startswith("usage: say ")
     words = " ".join(text.split())
     assert "Say a text, to everybody named." in words
@@ -151,7 +151,7 @@ def test_importing_the_library_imports_the_standard_library_alone() -> None:
 
 
 def test_an_exception_of_run_is_a_plain_traceback_with_status_1() -> None:
-    done = say("--text", "")
+    done = run_say("--text", "")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("Traceback (most recent call last):\n")
     assert done.stderr.endswith("ValueError: there is nothing to say\n")
@@ -181,14 +181,14 @@ def test_a_closed_stdout_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_a_broken_pipe_of_the_skills_own_is_an_error(bench: Bench) -> None:
+def test_a_broken_pipe_of_the_skills_own_is_an_error(bench: SkillBench) -> None:
     bench.write("piper", "async def run() -> None:\n    raise BrokenPipeError('the server hung up')\n")
     code, _, err = bench.call("piper")
     assert code == 1
     assert err.endswith("BrokenPipeError: the server hung up\n")
 
 
-def test_ctrl_c_ends_it_quietly_with_130(bench: Bench) -> None:
+def test_ctrl_c_ends_it_quietly_with_130(bench: SkillBench) -> None:
     bench.write(
         "sleeper",
         """
@@ -252,21 +252,21 @@ TAKES_JSON = [
 ]
 
 
-def test_parameters_that_are_not_plain_values_or_lists_take_json(bench: Bench) -> None:
+def test_parameters_that_are_not_plain_values_or_lists_take_json(bench: SkillBench) -> None:
     taken = taken_by_kinds(
         bench, [(parameter, ["--value", words] if words else []) for parameter, words, _ in TAKES_JSON]
     )
     assert taken == [(0, f"{expected}\n", "") for _, _, expected in TAKES_JSON]
 
 
-def taken_by_kinds(bench: Bench, calls: list[tuple[str, list[str]]]) -> list[Ended]:
+def taken_by_kinds(bench: SkillBench, calls: list[tuple[str, list[str]]]) -> list[CommandResult]:
     """Call a skill with each of these parameters and these words. Return how each call ended."""
     for number, (parameter, _) in enumerate(calls):
         bench.write(f"kinds{number}", KINDS.format(parameter=parameter))
     return bench.call_each([(f"kinds{number}", words) for number, (_, words) in enumerate(calls)])
 
 
-def test_help_can_be_generated_for_every_type(bench: Bench) -> None:
+def test_help_can_be_generated_for_every_type(bench: SkillBench) -> None:
     types = ["Any", "dict[str, Any]", "list[Model]", "Model | None", "list[dict]", "list[Typed]", "int | None", "Typed"]
     parameters = ", ".join(f"p{number}: {type}" for number, type in enumerate(types))
     bench.write("kinds", KINDS.format(parameter=parameters))
@@ -289,7 +289,7 @@ TAKES_WORDS = [
 ]
 
 
-def test_plain_values_lists_and_records_take_words(bench: Bench) -> None:
+def test_plain_values_lists_and_records_take_words(bench: SkillBench) -> None:
     taken = taken_by_kinds(bench, [(parameter, words) for parameter, words, _ in TAKES_WORDS])
     assert taken == [(0, f"{expected}\n", "") for _, _, expected in TAKES_WORDS]
 
@@ -327,26 +327,26 @@ RESULTS_AS_PRINTED = [
 ]
 
 
-def test_results_are_printed_as_documented(bench: Bench) -> None:
+def test_results_are_printed_as_documented(bench: SkillBench) -> None:
     for number, (result, _) in enumerate(RESULTS_AS_PRINTED):
         bench.write(f"results{number}", RESULTS.format(result=result))
     ended = bench.call_each([(f"results{number}", []) for number in range(len(RESULTS_AS_PRINTED))])
     assert ended == [(0, printed, "") for _, printed in RESULTS_AS_PRINTED]
 
 
-def test_a_sync_run_works_too(bench: Bench) -> None:
+def test_a_sync_run_works_too(bench: SkillBench) -> None:
     bench.write("plain", "def run(text: str) -> str:\n    return text.upper()\n")
     assert list(bench.call("plain", "--text", "hi")) == [0, "HI\n", ""]
 
 
-def test_a_command_without_its_package_says_what_is_missing(bench: Bench) -> None:
+def test_a_command_without_its_package_says_what_is_missing(bench: SkillBench) -> None:
     bench.command("lonely")
     code, out, err = bench.call("lonely")
     assert (code, out) == (2, "")
     assert err.startswith("lonely: no skill 'lonely' is installed in ")
 
 
-def test_a_package_without_run_says_what_to_write(bench: Bench) -> None:
+def test_a_package_without_run_says_what_to_write(bench: SkillBench) -> None:
     bench.write("idle", "", init="")
     assert list(bench.call("idle")) == [
         2,
@@ -355,14 +355,14 @@ def test_a_package_without_run_says_what_to_write(bench: Bench) -> None:
     ]
 
 
-def test_a_skill_that_fails_to_import_shows_its_own_traceback(bench: Bench) -> None:
+def test_a_skill_that_fails_to_import_shows_its_own_traceback(bench: SkillBench) -> None:
     bench.write("broken", "import no_such_module\n")
     code, _, err = bench.call("broken")
     assert code == 1
     assert err.endswith("ModuleNotFoundError: No module named 'no_such_module'\n")
 
 
-def test_calls_are_counted_in_the_file_that_the_environment_names(bench: Bench, tmp_path: Path) -> None:
+def test_calls_are_counted_in_the_file_that_the_environment_names(bench: SkillBench, tmp_path: Path) -> None:
     bench.write("plain", "async def run(text: str) -> str:\n    return text\n")
     log = tmp_path / "calls"
     for words in (["--text", "a"], ["--text", "b"], ["--help"], ["--wrong"]):
@@ -370,14 +370,14 @@ def test_calls_are_counted_in_the_file_that_the_environment_names(bench: Bench, 
     assert log.read_text() == "plain\nplain\n"
 
 
-def test_a_log_that_cannot_be_written_changes_nothing(bench: Bench, tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_changes_nothing(bench: SkillBench, tmp_path: Path) -> None:
     bench.write("plain", "async def run(text: str) -> str:\n    return text\n")
     os.mkfifo(tmp_path / "pipe")
     for log in ("", tmp_path, tmp_path / "no" / "folder", tmp_path / "pipe"):
         assert list(bench.call("plain", "--text", "a", RLM_SKILL_CALLS_LOG=log)) == [0, "a\n", ""]
 
 
-def test_an_exception_of_a_skill_is_reported_with_only_its_own_frames(bench: Bench) -> None:
+def test_an_exception_of_a_skill_is_reported_with_only_its_own_frames(bench: SkillBench) -> None:
     bench.write(
         "fails",
         "async def run(n: int = 1) -> None:\n    await deeper()\nasync def deeper():\n    raise ValueError('too small')\n",
@@ -390,7 +390,7 @@ def test_an_exception_of_a_skill_is_reported_with_only_its_own_frames(bench: Ben
     assert err.count("File") == 2
 
 
-def test_open_ended_parameters_have_no_flag_and_stay_empty(bench: Bench) -> None:
+def test_open_ended_parameters_have_no_flag_and_stay_empty(bench: SkillBench) -> None:
     bench.write(
         "openended", "async def run(text: str, *more: str, **_: object) -> str:\n    return f'{text}{more}{_}'\n"
     )
@@ -407,13 +407,13 @@ def test_open_ended_parameters_have_no_flag_and_stay_empty(bench: Bench) -> None
         ("'\\ud800'", "\\ud800\n"),
     ],
 )
-def test_a_value_that_json_cannot_express_is_still_printed(bench: Bench, value: str, printed: str) -> None:
+def test_a_value_that_json_cannot_express_is_still_printed(bench: SkillBench, value: str, printed: str) -> None:
     bench.write("odd", f"async def run() -> object:\n    return {value}\n")
     code, out, err = bench.call("odd")
     assert (code, out, err) == (0, printed, "")
 
 
-def test_bytes_are_printed_as_they_are(bench: Bench, tmp_path: Path) -> None:
+def test_bytes_are_printed_as_they_are(bench: SkillBench, tmp_path: Path) -> None:
     bench.write("raw", "async def run() -> bytes:\n    return b'\\xff\\x00'\n")
     done = subprocess.run(
         [sys.executable, bench.path / "bin/raw"], env=bench.environment(), capture_output=True, check=True

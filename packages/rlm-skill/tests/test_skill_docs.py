@@ -13,7 +13,7 @@ import pytest
 from rlm.skill import check_skill, scaffold
 
 if TYPE_CHECKING:  # at run time only pytest imports conftest.py
-    from tests.conftest import Bench
+    from tests.conftest import SkillBench
 
 PAGE = (Path(__file__).parents[3] / "docs" / "skills.md").read_text()
 
@@ -23,7 +23,7 @@ def blocks(language: str, beginning: str = "") -> list[str]:
 
 
 @pytest.fixture
-def vowels(tmp_path: Path, bench: Bench) -> Path:
+def vowels(tmp_path: Path, bench: SkillBench) -> Path:
     """The skill after an author has written the three files of the page."""
     folder = scaffold("vowels", tmp_path / "skills")
     for file in ("src/vowels/vowels.py", "tests/test_vowels.py"):
@@ -44,7 +44,7 @@ def test_the_skill_of_the_page_keeps_the_contract_and_passes_its_tests(vowels: P
     assert "2 passed" in done.stdout
 
 
-def test_the_commands_of_the_page_print_what_it_says(vowels: Path, bench: Bench) -> None:
+def test_the_commands_of_the_page_print_what_it_says(vowels: Path, bench: SkillBench) -> None:
     (session,) = blocks("console")
     steps = re.findall(r"\$ vowels (.*)\n((?:[^$].*\n)*)", session)
     assert len(steps) == 2
@@ -52,7 +52,7 @@ def test_the_commands_of_the_page_print_what_it_says(vowels: Path, bench: Bench)
         assert list(bench.call("vowels", *shlex.split(words))) == [0, expected, ""]
 
 
-def test_the_cell_and_the_program_of_the_page_run(vowels: Path, tmp_path: Path, bench: Bench) -> None:
+def test_the_cell_and_the_program_of_the_page_run(vowels: Path, tmp_path: Path, bench: SkillBench) -> None:
     (cell,), (program,) = blocks("python", "# cell\n"), blocks("python", "# program\n")
     lines = ["import asyncio, rlm.skill, vowels", "rlm.skill.make_callable(vowels)", "async def cell():"]
     lines += [f"    {line}" for line in cell.splitlines()]

@@ -21,7 +21,7 @@ from jupyter_client.manager import KernelManager
 from rlm.skill import make_callable, preload
 
 if TYPE_CHECKING:  # at run time only pytest imports conftest.py
-    from tests.conftest import Bench
+    from tests.conftest import SkillBench
 
 CODE = '''
 """The skill."""
@@ -249,7 +249,7 @@ OBJECTS = {
 
 @pytest.mark.parametrize("kind", OBJECTS)
 async def test_a_run_that_is_an_object_is_called_counted_and_has_flags(
-    notebook: Notebook, bench: Bench, kind: str
+    notebook: Notebook, bench: SkillBench, kind: str
 ) -> None:
     name = f"of{kind}"
     notebook.write(name, OBJECTS[kind])
@@ -279,16 +279,16 @@ class Kernel:
 
     def __call__(self, code: str) -> str:
         """Run a cell and return all of its output, including pages."""
-        shown: list[str] = []
+        output: list[str] = []
 
         def keep(message: dict[str, Any]) -> None:
             content = message["content"]
-            shown.append(str(content.get("text") or content.get("data", {}).get("text/plain") or ""))
-            shown.extend(content.get("traceback", []))
+            output.append(str(content.get("text") or content.get("data", {}).get("text/plain") or ""))
+            output.extend(content.get("traceback", []))
 
         reply = self.client.execute_interactive(code, output_hook=keep, timeout=60, allow_stdin=False)
-        shown += [page["data"]["text/plain"] for page in reply["content"].get("payload", [])]
-        return "\n".join(shown)
+        output += [page["data"]["text/plain"] for page in reply["content"].get("payload", [])]
+        return "\n".join(output)
 
     def complete(self, code: str) -> list[str]:
         return list(self.client.complete(code, reply=True, timeout=60)["content"]["matches"])

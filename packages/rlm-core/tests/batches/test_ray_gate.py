@@ -11,7 +11,7 @@ ROOT = (0, 0)
 REFUSED, DONE = RequestOutcome(overloaded=True), RequestOutcome(succeeded=True)
 
 
-async def with_one_free() -> GateActor:
+async def gate_with_one_slot() -> GateActor:
     """Return a gate after the provider has refused one of two requests: now one request at a time is allowed."""
     gate = GateActor()
     await gate.enter("a", 1, ROOT)
@@ -21,7 +21,7 @@ async def with_one_free() -> GateActor:
 
 
 async def test_the_slots_of_a_lost_worker_are_released() -> None:
-    gate = await with_one_free()
+    gate = await gate_with_one_slot()
     waiting = asyncio.create_task(gate.enter("a", 2, ROOT))
     await asyncio.sleep(0)
     assert not waiting.done()
@@ -37,12 +37,12 @@ async def test_the_slots_of_a_lost_worker_are_released() -> None:
 
 
 async def test_a_waiter_that_gives_up_takes_no_slot() -> None:
-    gate = await with_one_free()
-    given_up = asyncio.create_task(gate.enter("a", 2, ROOT))
+    gate = await gate_with_one_slot()
+    cancelled = asyncio.create_task(gate.enter("a", 2, ROOT))
     next_one = asyncio.create_task(gate.enter("c", 1, ROOT))
     await asyncio.sleep(0)
     await gate.leave("a", 2, RequestOutcome())
-    await asyncio.wait([given_up])
-    assert given_up.cancelled()
+    await asyncio.wait([cancelled])
+    assert cancelled.cancelled()
     await gate.leave("b", 1, DONE)
     await next_one

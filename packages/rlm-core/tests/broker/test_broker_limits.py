@@ -28,7 +28,7 @@ MEGABYTE = 1 << 20
 
 
 @pytest.fixture(autouse=True)
-def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+def no_unhandled_errors(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Fail if asyncio logs an exception that nobody handled: many of these would fill the user's terminal or disk."""
     caplog.set_level(logging.WARNING)
     yield
@@ -45,7 +45,7 @@ def one_line(data: bytes) -> str:
     return str(reply["reason"])
 
 
-async def sent(path: str, data: bytes) -> bytes:
+async def reply_to(path: str, data: bytes) -> bytes:
     """Send the data, and return the first line of the host's reply."""
     reader, writer = await asyncio.open_unix_connection(path, limit=64 * MEGABYTE)
     try:
@@ -105,7 +105,7 @@ BAD = {
 }
 
 
-def asked(line: bytes) -> bytes:
+def as_request(line: bytes) -> bytes:
     """Return the line as part of a request of this version, so that only this part is invalid."""
     whole = b'{"version": 1, "verb": "run", '
     return whole + line[1:] if line.startswith(b'{"') else line
@@ -114,14 +114,14 @@ def asked(line: bytes) -> bytes:
 async def test_an_invalid_request_is_answered_with_one_line(tmp_path: Path) -> None:
     started: list[RunRequest] = []
 
-    async def works(request: RunRequest) -> RunResult:
+    async def work(request: RunRequest) -> RunResult:
         started.append(request)
         return RESULT
 
-    async with Broker(tmp_path, Runs(works)) as broker:
+    async with Broker(tmp_path, Runs(work)) as broker:
         path, token = path_and_token(broker)
         for name, line in BAD.items():
-            reason = one_line(await sent(path, asked(line) + b"\n"))
+            reason = one_line(await reply_to(path, as_request(line) + b"\n"))
             assert len(reason) < 5_000, name
             assert "version" not in reason, name
         assert [] == started
@@ -133,7 +133,7 @@ async def test_a_request_that_is_parsed_costs_no_more_than_its_length(tmp_path: 
     async with Broker(tmp_path, Runs(return_result)) as broker:
         before = peak()
         for line in (BAD["millions of lists"], BAD["millions of texts"], BAD["millions of names"]):
-            one_line(await sent(path_and_token(broker)[0], asked(line) + b"\n"))
+            one_line(await reply_to(path_and_token(broker)[0], as_request(line) + b"\n"))
         assert peak() - before < 150 * MEGABYTE
 
 
@@ -142,19 +142,19 @@ def peak() -> int:
 
 
 async def test_a_long_task_arrives_and_a_longer_one_is_refused_before_it_is_sent(tmp_path: Path) -> None:
-    heard: list[RunRequest] = []
+    requests: list[RunRequest] = []
 
-    async def works(request: RunRequest) -> RunResult:
-        heard.append(request)
+    async def work(request: RunRequest) -> RunResult:
+        requests.append(request)
         return RESULT
 
     long = 'é\\"' * (LINE // 12)
-    async with Broker(tmp_path, Runs(works)) as broker:
+    async with Broker(tmp_path, Runs(work)) as broker:
         path, token = path_and_token(broker)
         assert RESULT == await ask(path, RunRequest(token, long))
         with pytest.raises(AgentError, match="pass data as `context`"):
             await ask(path, RunRequest(token, "x" * LINE))
-    assert [long] == [request.task for request in heard]
+    assert [long] == [request.task for request in requests]
 
 
 @contextmanager
@@ -218,12 +218,12 @@ def _read_all(ends: list[socket.socket]) -> list[bytes]:
 async def test_idle_and_incomplete_connections_are_closed(tmp_path: Path) -> None:
     async with asyncio.timeout(TIMEOUT), Broker(tmp_path, Runs(return_result)) as broker:
         path, token = path_and_token(broker)
-        silent, begun = [await asyncio.open_unix_connection(path) for _ in range(2)]
-        begun[1].write(b'{"token": "')
+        silent, incomplete = [await asyncio.open_unix_connection(path) for _ in range(2)]
+        incomplete[1].write(b'{"token": "')
         long = await asyncio.open_unix_connection(path)
         long[1].write(b"x" * 100_000)
         assert RESULT == await ask(path, RunRequest(token, "task")), "idle connections must not block others"
-        for reader, writer in (silent, begun, long):
+        for reader, writer in (silent, incomplete, long):
             assert "not complete after" in one_line(await reader.readline())
             assert b"" == await reader.read()
             writer.close()
@@ -243,7 +243,7 @@ async def test_twenty_thousand_connections_use_few_descriptors_and_block_nobody(
         stop = threading.Event()
         most = 0
 
-        def hammer() -> int:
+        def connect_repeatedly() -> int:
             count = 0
             while count < 20_000 and not stop.is_set():
                 with socket.socket(socket.AF_UNIX) as end:
@@ -256,12 +256,12 @@ async def test_twenty_thousand_connections_use_few_descriptors_and_block_nobody(
                         continue
             return count
 
-        hammering = asyncio.get_running_loop().run_in_executor(None, hammer)
+        connecting = asyncio.get_running_loop().run_in_executor(None, connect_repeatedly)
         for _ in range(200):
             assert RESULT == await ask(path_and_token(other)[0], RunRequest(path_and_token(other)[1], "task"))
             most = max(most, psutil.Process().num_fds())
         stop.set()
-        assert await hammering > 0
+        assert await connecting > 0
     assert most - before < 50
 
 
@@ -271,13 +271,13 @@ async def test_calls_beyond_the_limit_of_the_host_are_refused_with_a_line(tmp_pa
     host.most_calls = 3
     running, go_on = 0, asyncio.Event()
 
-    async def works(_: RunRequest) -> RunResult:
+    async def work(_: RunRequest) -> RunResult:
         nonlocal running
         running += 1
         await go_on.wait()
         return RESULT
 
-    async with asyncio.timeout(TIMEOUT), Broker(tmp_path, Runs(works), host) as broker:
+    async with asyncio.timeout(TIMEOUT), Broker(tmp_path, Runs(work), host) as broker:
         path, token = path_and_token(broker)
         calls = [asyncio.create_task(ask(path, RunRequest(token, "task"))) for _ in range(3)]
         while running < 3:

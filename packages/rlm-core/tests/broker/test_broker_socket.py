@@ -138,9 +138,9 @@ ANEW = "If rlm was reinstalled during the run, start a new run"
         (RUN | {"context": CONTEXT | {"name": "../x"}}, "'../x' is not the name of a file"),
     ],
 )
-def test_unknown_names_are_refused_with_the_valid_ones(sent: object, reason: str) -> None:
+def test_unknown_names_are_refused_with_the_valid_ones(message: object, reason: str) -> None:
     with pytest.raises(AgentError, match=f"^{re.escape('the request is refused: ' + reason)}$"):
-        parse_request(json.dumps(sent).encode())
+        parse_request(json.dumps(message).encode())
 
 
 @pytest.mark.parametrize(
@@ -238,13 +238,13 @@ async def test_closing_the_connection_cancels_the_child(tmp_path: Path) -> None:
 async def test_closing_the_broker_cancels_running_calls_and_reports_it_to_the_cell(tmp_path: Path) -> None:
     began = asyncio.Event()
 
-    async def works(_: RunRequest) -> RunResult:
+    async def work(_: RunRequest) -> RunResult:
         began.set()
         await asyncio.Event().wait()
         return RESULT
 
     async with asyncio.timeout(TIMEOUT):
-        async with Broker(tmp_path, Runs(works)) as broker:
+        async with Broker(tmp_path, Runs(work)) as broker:
             path, token = path_and_token(broker)
             call = asyncio.create_task(ask(path, RunRequest(token, "task")))
             await began.wait()
@@ -299,13 +299,13 @@ async def test_a_child_that_its_cell_gave_up_is_not_cancelled_again_while_it_end
 
 
 async def test_progress_of_a_call_comes_before_its_result_and_never_waits_for_the_cell(tmp_path: Path) -> None:
-    heard: list[float] = []
+    progress: list[float] = []
     async with Broker(tmp_path, Runs(return_result)) as broker:
         path, token = path_and_token(broker)
         request = CallRequest(token, "server", "tool", json.dumps({"numbers": list(range(1000))}))
-        result = await call_tool(path, request, lambda done, total, message: heard.append(done))
-    assert ({"numbers": list(range(1000))}, 9_999) == (result, heard[-1]), "of the other messages, only the newest"
-    assert sorted(heard) == heard
+        result = await call_tool(path, request, lambda done, total, message: progress.append(done))
+    assert ({"numbers": list(range(1000))}, 9_999) == (result, progress[-1]), "of the other messages, only the newest"
+    assert sorted(progress) == progress
 
 
 @pytest.mark.parametrize(

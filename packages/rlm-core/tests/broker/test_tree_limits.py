@@ -115,9 +115,9 @@ def test_a_tenth_of_each_limit_or_twice_the_dearest_request_is_reserved_for_the_
     assert plain.exhausted is None
     one.spend(dear)
     assert one.exhausted == cheap.exhausted, "90 of 100: no more than a tenth is kept"
-    earlier = tree_limits(**limit, last_request=True)
-    earlier.add_earlier(1, dear)
-    assert earlier.exhausted is None, "usage from before this run is not a request"
+    resumed = tree_limits(**limit, last_request=True)
+    resumed.add_earlier(1, dear)
+    assert resumed.exhausted is None, "usage from before this run is not a request"
 
 
 def test_a_budget_has_the_rest_of_each_limit() -> None:
@@ -133,51 +133,51 @@ def test_a_budget_has_the_rest_of_each_limit() -> None:
     assert (free.completion_left, free.tokens_left, free.cost_left) == (None, None, None)
 
 
-async def works(slot: AbstractAsyncContextManager[Slot], seen: list[str], name: str) -> None:
+async def work(slot: AbstractAsyncContextManager[Slot], log: list[str], name: str) -> None:
     async with slot:
-        seen.append(name)
+        log.append(name)
 
 
 async def test_as_many_agents_run_at_once_as_there_are_slots() -> None:
     tree = tree_limits(working=1)
-    seen: list[str] = []
+    log: list[str] = []
     async with tree.new_slot():
-        waiter = asyncio.create_task(works(tree.new_slot(), seen, "second"))
+        waiter = asyncio.create_task(work(tree.new_slot(), log, "second"))
         await run_ready_tasks()
-        assert [] == seen
+        assert [] == log
     await waiter
-    assert ["second"] == seen
+    assert ["second"] == log
 
 
 async def test_an_agent_that_waits_for_a_child_releases_its_slot_and_acquires_it_again() -> None:
     tree = tree_limits(working=1)
-    seen: list[str] = []
+    log: list[str] = []
     async with tree.new_slot() as parent:
-        await works(parent.child(), seen, "child")
-        stranger = asyncio.create_task(works(tree.new_slot(), seen, "stranger"))
+        await work(parent.child(), log, "child")
+        stranger = asyncio.create_task(work(tree.new_slot(), log, "stranger"))
         await run_ready_tasks()
-        assert ["child"] == seen, "the parent has its slot again"
+        assert ["child"] == log, "the parent has its slot again"
     await stranger
 
 
 async def test_a_child_asked_for_while_the_parent_takes_its_slot_again_does_not_deadlock() -> None:
     tree = tree_limits(working=1)
-    seen: list[str] = []
+    log: list[str] = []
     async with asyncio.timeout(TIMEOUT), tree.new_slot() as parent:
         for _ in range(2):
-            await asyncio.gather(*(works(parent.child(), seen, str(n)) for n in range(20)))
-    assert 40 == len(seen)
+            await asyncio.gather(*(work(parent.child(), log, str(n)) for n in range(20)))
+    assert 40 == len(log)
     async with asyncio.timeout(TIMEOUT), tree.new_slot():
-        seen.append("no slot was lost")
+        log.append("no slot was lost")
 
 
 async def test_cancelling_an_agent_that_waits_for_a_slot_loses_no_slot() -> None:
     tree = tree_limits(working=1)
     async with tree.new_slot() as parent:
-        holding = asyncio.create_task(works(parent.child(), [], "never"))
+        holding = asyncio.create_task(work(parent.child(), [], "never"))
         holding.cancel()
         await asyncio.gather(holding, return_exceptions=True)
-        waiter = asyncio.create_task(works(tree.new_slot(), [], "never"))
+        waiter = asyncio.create_task(work(tree.new_slot(), [], "never"))
         await run_ready_tasks()
         waiter.cancel()
         await asyncio.gather(waiter, return_exceptions=True)
@@ -193,25 +193,25 @@ async def test_nested_work_comes_before_new_siblings() -> None:
         async with parent.child() as own:
             order.append("child")
             await run_ready_tasks()  # by now the siblings are in the queue
-            await asyncio.gather(works(own.child(), order, "below"), works(own.child(), order, "below"))
+            await asyncio.gather(work(own.child(), order, "below"), work(own.child(), order, "below"))
             order.append("child again")
 
     async with asyncio.timeout(TIMEOUT), tree.new_slot() as root:
-        await asyncio.gather(nesting(root), *(works(root.child(), order, "sibling") for _ in range(2)))
+        await asyncio.gather(nesting(root), *(work(root.child(), order, "sibling") for _ in range(2)))
         order.append("root")
     assert ["child", "below", "below", "child again", "sibling", "sibling", "root"] == order
 
 
 async def test_a_waiting_child_is_not_started_when_its_parent_or_an_ancestor_is_cancelled() -> None:
     tree = tree_limits(working=1)
-    seen: list[str] = []
+    log: list[str] = []
     go_on, closing = asyncio.Event(), asyncio.Event()
 
     async def below(parent: Slot) -> None:
         async with parent.child() as own, own:
-            seen.append("running")
+            log.append("running")
             await go_on.wait()
-            await works(own.child(), seen, "below")
+            await work(own.child(), log, "below")
 
     async def parent(slot: Slot) -> None:
         async with slot:
@@ -224,22 +224,22 @@ async def test_a_waiting_child_is_not_started_when_its_parent_or_an_ancestor_is_
         slot = tree.new_slot()
         cancelled = asyncio.create_task(parent(slot))
         await run_ready_tasks()
-        children = [asyncio.create_task(each) for each in (below(slot), works(slot.child(), seen, "queued"))]
+        children = [asyncio.create_task(each) for each in (below(slot), work(slot.child(), log, "queued"))]
         await run_ready_tasks()
         cancelled.cancel()
         go_on.set()
-        ended = await asyncio.gather(*children, return_exceptions=True)
-        assert ["the agent that asked for it was cancelled"] * 2 == [str(error) for error in ended]
+        outcomes = await asyncio.gather(*children, return_exceptions=True)
+        assert ["the agent that asked for it was cancelled"] * 2 == [str(error) for error in outcomes]
         closing.set()
         await asyncio.gather(cancelled, return_exceptions=True)
-        assert ["running"] == seen
-        await works(tree.new_slot(), seen, "no slot was lost")
+        assert ["running"] == log
+        await work(tree.new_slot(), log, "no slot was lost")
 
 
 async def test_an_agent_that_survived_a_cancellation_can_have_children_again() -> None:
     """The interactive prompt catches the cancellation, and asks the same agent again in the same task."""
     tree = tree_limits(working=1)
-    seen: list[str] = []
+    log: list[str] = []
 
     async def prompt() -> None:
         slot = tree.new_slot()
@@ -247,10 +247,10 @@ async def test_an_agent_that_survived_a_cancellation_can_have_children_again() -
             async with slot:
                 await asyncio.Event().wait()
         async with slot:
-            await works(slot.child(), seen, "child")
+            await work(slot.child(), log, "child")
 
     asking = asyncio.create_task(prompt())
     await run_ready_tasks()
     asking.cancel()
     await asking
-    assert ["child"] == seen
+    assert ["child"] == log

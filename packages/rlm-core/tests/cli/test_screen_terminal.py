@@ -118,15 +118,15 @@ def test_the_live_tree_grows_and_disappears_and_leaves_its_lines(
     open_terminal: Open, play: list[str], tmp_path: Path
 ) -> None:
     terminal = open_terminal(play, (80, 24))
-    seen = terminal.see("Let me look at the files", "writing")
-    assert len(seen) == 3
+    screen = terminal.wait_for("Let me look at the files", "writing")
+    assert len(screen) == 3
     go(tmp_path, "cell")
-    terminal.see("[1] ipython  import rlm", "✓   0.4 s", "error: the picture could not be saved")
+    terminal.wait_for("[1] ipython  import rlm", "✓   0.4 s", "error: the picture could not be saved")
     go(tmp_path, "children")
-    terminal.see("waiting for 3 agents", "├ 0000  Read sub-0000     ipython  context[:100]", "└ 0002")
+    terminal.wait_for("waiting for 3 agents", "├ 0000  Read sub-0000     ipython  context[:100]", "└ 0002")
     go(tmp_path, "end")
-    seen = terminal.see("over 0")
-    assert [line.split("  ")[0 if line[0] != " " else 1] for line in seen] == [
+    screen = terminal.wait_for("over 0")
+    assert [line.split("  ")[0 if line[0] != " " else 1] for line in screen] == [
         *("rlm · gpt-4o · sandbox off · ipython · /src", "[1] ipython", "error: the picture could not be saved"),
         *("0000", "0001", "0002", "[1] ipython"),
         *("42", "2 turns · 4 agents · 2.4k in / 160 out · rlm resume 7f3a", "over 0"),
@@ -138,11 +138,11 @@ def test_a_tree_that_is_higher_than_the_screen_scrolls_nothing_away(
 ) -> None:
     go(tmp_path, "cell", "children")
     terminal = open_terminal([*play[:-1], "200"], (80, 20))
-    seen = terminal.see("waiting for 200 agents", "+ 189 more")
-    assert seen[0].startswith("rlm · gpt-4o")
-    assert len(seen) == 3 + 13
+    screen = terminal.wait_for("waiting for 200 agents", "+ 189 more")
+    assert screen[0].startswith("rlm · gpt-4o")
+    assert len(screen) == 3 + 13
     go(tmp_path, "end")
-    terminal.see("over 0")
+    terminal.wait_for("over 0")
     everything = terminal.lines("-S", "-")
     assert sum("waiting for" in line for line in everything) == 0
     assert sum("Read sub" in line for line in everything) == 200
@@ -151,7 +151,7 @@ def test_a_tree_that_is_higher_than_the_screen_scrolls_nothing_away(
 def test_a_terminal_that_changes_its_width_keeps_one_tree(open_terminal: Open, play: list[str], tmp_path: Path) -> None:
     go(tmp_path, "cell", "children")
     terminal = open_terminal(play, (100, 24))
-    terminal.see("waiting for 3 agents")
+    terminal.wait_for("waiting for 3 agents")
     terminal.resize(50, 24)
     until(lambda: all(len(line) < 50 for line in terminal.lines()[-4:]), terminal.lines)
     assert sum("root" in line for line in terminal.lines()) == 1
@@ -163,12 +163,12 @@ def test_a_terminal_that_changes_its_width_keeps_one_tree(open_terminal: Open, p
 def test_ctrl_c_leaves_a_clean_terminal(open_terminal: Open, play: list[str], tmp_path: Path) -> None:
     go(tmp_path, "cell", "children")
     terminal = open_terminal(play, (80, 24))
-    terminal.see("waiting for 3 agents")
+    terminal.wait_for("waiting for 3 agents")
     terminal.press("C-c")
-    seen = terminal.see("over 130", "KeyboardInterrupt")
-    assert not [line for line in seen if "waiting for" in line or "├" in line]
+    screen = terminal.wait_for("over 130", "KeyboardInterrupt")
+    assert not [line for line in screen if "waiting for" in line or "├" in line]
     terminal.press("typed")
-    terminal.see("typed")
+    terminal.wait_for("typed")
 
 
 # ---- byte by byte
@@ -182,22 +182,22 @@ def listen(command: list[str], on: Callable[[bytes], None] = lambda _: None) -> 
     master, slave = pty.openpty()
     before = termios.tcgetattr(slave)
     program = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=slave)
-    heard = b""
+    output = b""
     while program.poll() is None or select.select([master], [], [], 0)[0]:
         if select.select([master], [], [], 0.02)[0]:
-            heard += os.read(master, 65_536)
-            on(heard)
+            output += os.read(master, 65_536)
+            on(output)
     same = termios.tcgetattr(slave) == before
     os.close(slave)
     os.close(master)
-    assert program.returncode == 0, heard
-    return heard, same
+    assert program.returncode == 0, output
+    return output, same
 
 
 def test_a_terminal_gets_moves_and_colours_and_no_mode_is_changed(play: list[str], tmp_path: Path) -> None:
     go(tmp_path, "cell", "children")
-    heard, same = listen(play, lambda heard: go(tmp_path, "end") if b"waiting for" in heard else None)
-    escapes = set(re.findall(rb"\x1b(?:\[[0-9;?]*[a-zA-Z])?", heard))
+    output, same = listen(play, lambda output: go(tmp_path, "end") if b"waiting for" in output else None)
+    escapes = set(re.findall(rb"\x1b(?:\[[0-9;?]*[a-zA-Z])?", output))
     assert {b"\x1b[J", b"\x1b[2K", b"\x1b[32m", b"\x1b[0m"} <= escapes
     assert not [escape for escape in escapes if not re.fullmatch(rb"\x1b\[([0-9]+A|J|2K|[0-9]+m)", escape)]
     assert same
@@ -283,9 +283,9 @@ def test_an_agent_stopped_while_the_tree_runs_does_not_hang(play: list[str], tmp
     master, slave = pty.openpty()
     program = subprocess.Popen(play, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=slave)
     os.close(slave)
-    heard = b""
-    while b"waiting for" not in heard:
-        heard += os.read(master, 65_536)
+    output = b""
+    while b"waiting for" not in output:
+        output += os.read(master, 65_536)
     program.send_signal(signal.SIGINT)  # from here on the test no longer reads the terminal
     assert program.wait(TIMEOUT) != 0
     os.close(master)

@@ -29,10 +29,10 @@ def test_an_invalid_key_is_refused_and_not_shown(name: str, key: str) -> None:
 @pytest.mark.parametrize("key", ["local", "test", "x", "EMPTY", "lm-studio"])
 def test_a_placeholder_changes_nothing_of_a_kernels_environment(key: str) -> None:
     environ = {"PATH": "/usr/local/bin:/bin", "A": "3 tests, EMPTY lm-studio", "B": key, "OPENAI_API_KEY": key}
-    kept = child_environment(read_config({}, environ), environ)
-    assert kept["PATH"].startswith("/usr/local/bin:/bin")
-    assert (environ["A"], key) == (kept["A"], kept["B"])
-    assert "OPENAI_API_KEY" not in kept
+    environment = child_environment(read_config({}, environ), environ)
+    assert environment["PATH"].startswith("/usr/local/bin:/bin")
+    assert (environ["A"], key) == (environment["A"], environment["B"])
+    assert "OPENAI_API_KEY" not in environment
 
 
 def test_variables_that_hold_the_key_are_left_out_whole() -> None:

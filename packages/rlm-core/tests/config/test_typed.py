@@ -48,10 +48,10 @@ def test_each_setting_is_one_of_programs_or_of_the_command() -> None:
         ({"model": None}, Config().model),
     ],
 )
-def test_a_value_is_taken_as_it_is(value: dict[str, Any], kept: object) -> None:
+def test_a_value_is_taken_as_it_is(value: dict[str, Any], expected: object) -> None:
     (name,) = value
     stored = getattr(with_values(Config(), value), name)
-    assert (kept, type(kept)) == (stored, type(stored))
+    assert (expected, type(expected)) == (stored, type(stored))
 
 
 @pytest.mark.parametrize(
@@ -84,5 +84,5 @@ def test_a_refused_key_is_not_shown_and_no_key_goes_to_the_other_pairs_endpoint(
     with pytest.raises(CredentialsError, match="api_key is not allowed") as refused:
         read_config({}, {}, named={"api_key": "“sk-1”"})
     assert "sk-1" not in str(refused.value)
-    mine = read_config({}, {"OPENAI_API_KEY": "sk-openai"}, named={"base_url": "http://mine"})
-    assert (None, "http://mine") == (mine.api_key, mine.base_url)
+    config = read_config({}, {"OPENAI_API_KEY": "sk-openai"}, named={"base_url": "http://mine"})
+    assert (None, "http://mine") == (config.api_key, config.base_url)

@@ -36,7 +36,7 @@ def roles(messages: Sequence[Message]) -> str:
     return "".join(message.wire()["role"][0] for message in messages)
 
 
-class Picky(ScriptedModel):
+class StrictModel(ScriptedModel):
     """Refuses messages until they have the form that it requires."""
 
     def __init__(self, adaptation: Adaptation, *script: Reply) -> None:
@@ -97,8 +97,8 @@ async def test_a_second_summary_replaces_the_first_wherever_that_is() -> None:
     model = ScriptedModel(turn("a"), turn("b", 900), says("one"), turn("c", 9_000), says("two"), says("end"))
     agent, events = open_agent(model, FakeTool(), context=Compact(at=500, keep=2))
     await agent.run(SYSTEM, User("x" * 9_000))
-    said = [user for message in model.seen[-1].messages if isinstance(user := message, User)]
-    assert [user.content for user in said if user.kind is Kind.SUMMARY] == [SUMMARY.format("two")]
+    users = [user for message in model.seen[-1].messages if isinstance(user := message, User)]
+    assert [user.content for user in users if user.kind is Kind.SUMMARY] == [SUMMARY.format("two")]
     assert replay(events) == agent.state
 
 
@@ -110,7 +110,7 @@ async def test_a_note_after_a_text_needs_no_joining() -> None:
 
 
 async def test_pictures_are_joined_to_results_if_a_provider_requires_it() -> None:
-    model = Picky(Adaptation.ROLE_ORDER, turn("a"), turn("b"), says("end"))
+    model = StrictModel(Adaptation.ROLE_ORDER, turn("a"), turn("b"), says("end"))
     tool = FakeTool("ipython", Outcome("a picture", pictures=("data:1",)), Outcome("another", pictures=("data:2",)))
     agent, events = open_agent(model, tool)
     assert (await agent.run(SYSTEM, TASK)).stop is Stop.DONE
@@ -123,7 +123,7 @@ async def test_pictures_are_joined_to_results_if_a_provider_requires_it() -> Non
 @pytest.mark.parametrize("order", [[], [Adaptation.ROLE_ORDER]])
 async def test_pictures_are_left_out_for_a_model_that_accepts_none(order: list[Adaptation]) -> None:
     """Also if they had to be joined to results before."""
-    model = Picky(Adaptation.NO_PICTURES, turn("a"), turn("b"), says("end"))
+    model = StrictModel(Adaptation.NO_PICTURES, turn("a"), turn("b"), says("end"))
     model.adaptations |= set(order)
     tool = FakeTool(
         "ipython", Outcome("a picture", pictures=("data:1",)), Outcome("two", pictures=("data:2", "data:3"))
@@ -167,7 +167,7 @@ def odd(**function: str) -> Reply:
     ],
 )
 async def test_refused_messages_are_sent_in_another_form_from_then_on(adaptation: Adaptation, reply: Reply) -> None:
-    model = Picky(adaptation, reply, reply, says("end"))
+    model = StrictModel(adaptation, reply, reply, says("end"))
     agent, events = open_agent(model, FakeTool())
     assert (await agent.run(SYSTEM, TASK)).answer == "end"
     assert sum(isinstance(event, Adapted) for event in events) == 1
@@ -195,7 +195,7 @@ def test_names_of_missing_tools_get_a_form_that_every_provider_accepts(name: str
 
 
 async def test_a_refusal_that_no_other_form_helps_is_final() -> None:
-    model = Picky(Adaptation.ROLE_ORDER)
+    model = StrictModel(Adaptation.ROLE_ORDER)
     agent, _ = open_agent(model, limits=TurnLimit(2))
     model._adaptation = Adaptation.NO_TOOL_CHOICE
     model.script = [says("end")]
@@ -224,7 +224,7 @@ async def test_a_form_for_earlier_messages_does_not_apply_to_later_ones() -> Non
 
 async def test_a_tool_choice_that_is_refused_is_left_out() -> None:
     replies = turn("a"), turn("b", 900), says("the summary"), says("end")
-    model = Picky(Adaptation.NO_TOOL_CHOICE, *replies)
+    model = StrictModel(Adaptation.NO_TOOL_CHOICE, *replies)
     agent, _ = open_agent(model, FakeTool(), context=Compact(at=500, keep=1))
     assert (await agent.run(SYSTEM, TASK)).answer == "end"
     assert [request.tool_choice for request in model.seen] == ["auto"] * 4
@@ -276,11 +276,11 @@ async def test_the_model_reads_its_own_text_where_it_was_repaired() -> None:
 
 def test_only_the_newest_of_joined_summaries_stays() -> None:
     first, second, third = (User(SUMMARY.format(number), Kind.SUMMARY) for number in "123")
-    asked, ran = says("a", call(code="1")).message, ToolResult(call(code="1"), "1")
+    reply, ran = says("a", call(code="1")).message, ToolResult(call(code="1"), "1")
     opening = History().add(SYSTEM).add(replace(TASK, joined=(first,)))
-    history = opening.add(asked).add(replace(ran, joined=(second,))).add(assistant({"content": "a"})).add(third)
-    kept = history.adapted({Adaptation.NEWEST_SUMMARY}).messages[1:]
-    assert kept == (TASK, asked, ran, assistant({"content": "a"}), third)
+    history = opening.add(reply).add(replace(ran, joined=(second,))).add(assistant({"content": "a"})).add(third)
+    adapted = history.adapted({Adaptation.NEWEST_SUMMARY}).messages[1:]
+    assert adapted == (TASK, reply, ran, assistant({"content": "a"}), third)
 
 
 @pytest.mark.parametrize("written", ['{"n": NaN}', '{"n": -Infinity}', '{"n": 1', "[1]", "null", "", "[" * 100_000])

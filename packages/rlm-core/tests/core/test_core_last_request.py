@@ -140,7 +140,7 @@ async def test_an_interrupted_last_request_can_be_resumed() -> None:
 # ---- the time
 
 
-class Clocked:
+class DeadlineWhenStuck:
     """A deadline that passes when the tool is stuck."""
 
     def __init__(self, stuck: Stuck) -> None:
@@ -154,7 +154,7 @@ async def test_after_the_deadline_no_tool_runs_and_the_last_request_is_sent() ->
     stuck = Stuck()
     tool = FakeTool("ipython", stuck)
     model = ScriptedModel(says("So far.", call(code="1"), call(code="2")), says("about 42"))
-    agent, events = open_agent(model, tool, asks_at=ALL, deadline=Clocked(stuck))
+    agent, events = open_agent(model, tool, asks_at=ALL, deadline=DeadlineWhenStuck(stuck))
     result = await agent.run(SYSTEM, TASK)
     assert (result.answer, result.stop) == ("about 42", Stop.TIMEOUT)
     assert results(events)[0] == TIME_IS_OVER
@@ -162,7 +162,7 @@ async def test_after_the_deadline_no_tool_runs_and_the_last_request_is_sent() ->
 
 
 async def test_a_reply_that_comes_after_the_deadline_may_be_the_answer() -> None:
-    agent, _ = open_agent(ScriptedModel(says("42")), asks_at=ALL, deadline=Once())
+    agent, _ = open_agent(ScriptedModel(says("42")), asks_at=ALL, deadline=DeadlineAfterFirstCall())
     assert (await agent.run(SYSTEM, TASK)).stop is Stop.DONE
 
 
@@ -173,7 +173,7 @@ async def test_a_task_that_begins_after_the_deadline_sends_no_request() -> None:
     assert (result.stop, result.answer, model.seen) == (Stop.TIMEOUT, "", [])
 
 
-class Once:
+class DeadlineAfterFirstCall:
     """A deadline that is in the future at the first call, and has passed at every later one."""
 
     def __init__(self) -> None:

@@ -125,7 +125,7 @@ limits = st.one_of(
 )
 
 
-class Summarising(ScriptedModel):
+class SummarizingModel(ScriptedModel):
     """Has a separate script for the requests in which no tool may be used."""
 
     def __init__(self, summaries: list[ModelStep]) -> None:
@@ -161,7 +161,7 @@ def play(
     context: Context,
     limit: Limits,
 ) -> Played:
-    model = Summarising(summaries)
+    model = SummarizingModel(summaries)
     tools = FakeTool("ipython", *outcomes), FakeTool("summarize", *wishes, nothing_="string")
     agent, events = open_agent(model, *tools, context=context, limits=limit)
 
@@ -195,7 +195,7 @@ conversations = st.builds(play, scripts, summaries, outcomes, wishes, contexts, 
 def journal(events: Iterable[Event]) -> list[Message]:
     """The messages in the order in which they came, without those that were dropped."""
     reported: list[Message] = []
-    gone: set[int] = set()
+    dropped: set[int] = set()
     forms: dict[int, Message] = {}
     for event in events:
         match event:
@@ -204,15 +204,15 @@ def journal(events: Iterable[Event]) -> list[Message]:
             case Replied(reply):
                 reported.append(reply.message)
             case Dropped(numbers, left=left, forms=changed):
-                gone.update(set(numbers) - set(left))
+                dropped.update(set(numbers) - set(left))
                 forms.update(zip(left, changed, strict=True))
             case Adapted(changed=changed, gone=numbers):
                 forms.update(changed)
-                gone.update(numbers)
-    return [forms.get(number, message) for number, message in enumerate(reported) if number not in gone]
+                dropped.update(numbers)
+    return [forms.get(number, message) for number, message in enumerate(reported) if number not in dropped]
 
 
-def in_order(messages: Sequence[Message]) -> bool:
+def is_in_strict_order(messages: Sequence[Message]) -> bool:
     """Whether the order suits strict chat templates: no user text after a tool message or another user message."""
     after = {id(two): one for one, two in pairwise(messages) if isinstance(two, User)}
     return all(
@@ -226,7 +226,7 @@ def users(messages: Iterable[Message], kind: Kind) -> list[Message]:
     return [message for message in messages if isinstance(message, User) and message.kind is kind]
 
 
-law = settings(  # a busy machine is not a failure
+many_examples = settings(  # a busy machine is not a failure
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
@@ -234,20 +234,20 @@ law = settings(  # a busy machine is not a failure
 # ---- the laws
 
 
-@law
+@many_examples
 @given(conversations)
 def test_the_events_determine_the_state(played: Played) -> None:
     assert replay(played.events) == played.agent.state
 
 
-@law
+@many_examples
 @given(conversations)
 def test_the_size_of_a_history_is_that_of_its_messages_after_every_event(played: Played) -> None:
     for state in played.states():
         assert state.history.size == sum(size(message) for message in state.history.messages)
 
 
-@law
+@many_examples
 @given(conversations)
 def test_each_reply_was_given_to_the_messages_reported_and_not_dropped_before_it(played: Played) -> None:
     sent = [list(request.sent) for request in played.model.seen if request.answered]
@@ -255,17 +255,17 @@ def test_each_reply_was_given_to_the_messages_reported_and_not_dropped_before_it
     assert sent == [journal(played.events[:n]) for n in replied]
 
 
-@law
+@many_examples
 @given(conversations)
 def test_every_request_is_one_that_a_model_accepts(played: Played) -> None:
     for request in played.model.seen:
         assert acceptable(request.sent)
-        assert in_order(request.sent)
+        assert is_in_strict_order(request.sent)
         assert len(users(request.messages, Kind.ASK)) == (request.tool_choice == "none")
         assert len(users(request.messages, Kind.SUMMARY)) <= 1
 
 
-@law
+@many_examples
 @given(conversations)
 def test_the_system_prompt_and_every_task_so_far_are_in_every_request(played: Played) -> None:
     asked = [n for n, event in enumerate(played.events) if isinstance(event, RequestStarted)]
@@ -284,7 +284,7 @@ def settle(state: ConversationState) -> History:
     return conversation.state.history
 
 
-@law
+@many_examples
 @given(conversations)
 def test_every_prefix_of_the_events_can_be_settled(played: Played) -> None:
     for state in played.states():
@@ -294,7 +294,7 @@ def test_every_prefix_of_the_events_can_be_settled(played: Played) -> None:
         assert settled.asides() == ()
 
 
-@law
+@many_examples
 @given(conversations, st.data())
 def test_a_run_killed_anywhere_can_be_resumed(played: Played, data: st.DataObject) -> None:
     before = played.events[: data.draw(st.integers(0, len(played.events)))]
@@ -310,7 +310,7 @@ def test_a_run_killed_anywhere_can_be_resumed(played: Played, data: st.DataObjec
     assert replay(whole) == agent.state
 
 
-@law
+@many_examples
 @given(conversations)
 def test_every_run_reports_its_end_once_and_last_and_is_done_with_a_text_alone(played: Played) -> None:
     ends = [event for event in played.events if isinstance(event, Stopped)]
@@ -321,7 +321,7 @@ def test_every_run_reports_its_end_once_and_last_and_is_done_with_a_text_alone(p
         assert bool(end.error) == (end.stop in (Stop.ERROR, Stop.LENGTH, Stop.CONTENT_FILTER, Stop.CONTEXT_LIMIT))
 
 
-@law
+@many_examples
 @given(conversations)
 def test_calls_are_reported_one_at_a_time_and_requests_when_they_change(played: Played) -> None:
     requested = [event for event in played.events if isinstance(event, ParametersChanged)]
@@ -333,16 +333,16 @@ def test_calls_are_reported_one_at_a_time_and_requests_when_they_change(played: 
             assert other.result.call == one.call
 
 
-@law
+@many_examples
 @given(st.lists(st.integers(0, 3), max_size=8), st.sets(st.integers(1, 8)))
-def test_every_call_keeps_its_result_whatever_turns_are_dropped(per_turn: list[int], gone: set[int]) -> None:
+def test_every_call_keeps_its_result_whatever_turns_are_dropped(per_turn: list[int], dropped: set[int]) -> None:
     history = History().add(SYSTEM).add(User("task"))
     for number in per_turn:
         reply = says("", *(call(code=str(n)) for n in range(number)))
         history = history.add(reply.message)
         for asked in reply.message.calls:
             history = history.add(ToolResult(asked, "ran"))
-    kept = history.drop(history.in_turns(gone))
+    kept = history.drop(history.in_turns(dropped))
     assert acceptable(kept.messages)
     assert kept.messages[:2] == history.messages[:2]
-    assert kept.live_turns() == [n + 1 for n in range(len(per_turn)) if n + 1 not in gone]
+    assert kept.live_turns() == [n + 1 for n in range(len(per_turn)) if n + 1 not in dropped]

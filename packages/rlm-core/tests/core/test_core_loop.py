@@ -30,13 +30,13 @@ async def test_a_message_without_tool_calls_is_the_answer() -> None:
 
 
 async def test_a_tool_is_run_and_its_result_is_sent_before_the_answer() -> None:
-    asked = says("", call(code="6*7"))
-    model = ScriptedModel(asked, says("42"))
+    reply = says("", call(code="6*7"))
+    model = ScriptedModel(reply, says("42"))
     agent, events = open_agent(model, FakeTool("ipython", Outcome("42\n")))
     result = await agent.run(SYSTEM, TASK)
-    (wanted,) = asked.message.calls
+    (wanted,) = reply.message.calls
     assert result.answer == "42"
-    assert model.seen[1].messages == (SYSTEM, TASK, asked.message, ToolResult(wanted, "42\n"))
+    assert model.seen[1].messages == (SYSTEM, TASK, reply.message, ToolResult(wanted, "42\n"))
     opening = ["Said", "Said", "ParametersChanged", "RequestStarted", "Replied"]
     assert names(events) == [
         *opening,
@@ -51,12 +51,12 @@ async def test_a_tool_is_run_and_its_result_is_sent_before_the_answer() -> None:
 
 async def test_several_calls_run_in_order_and_each_gets_its_result() -> None:
     tool = FakeTool()
-    asked = says("", call(code="a"), call(code="b"), call(code="c"))
-    model = ScriptedModel(asked, says("done"))
+    reply = says("", call(code="a"), call(code="b"), call(code="c"))
+    model = ScriptedModel(reply, says("done"))
     agent, events = open_agent(model, tool)
     await agent.run(SYSTEM, TASK)
     assert [arguments["code"] for arguments in tool.calls] == ["a", "b", "c"]
-    assert [r.call for r in results(model)] == list(asked.message.calls)
+    assert [r.call for r in results(model)] == list(reply.message.calls)
     reported = [e for e in events if isinstance(e, CallStarted | ToolReturned | CallEnded)]
     assert names(reported) == ["CallStarted", "ToolReturned", "CallEnded"] * 3
 
@@ -89,12 +89,12 @@ async def test_pictures_follow_the_results_of_their_turn_in_one_user_message() -
     model = ScriptedModel(says("", call(code="a"), call(code="b")), says("done"))
     agent, _ = open_agent(model, FakeTool("ipython", one, two))
     await agent.run(SYSTEM, TASK)
-    *_, first, second, shown = model.seen[1].messages
+    *_, first, second, pictures_message = model.seen[1].messages
     assert isinstance(first, ToolResult)
     assert isinstance(second, ToolResult)
     parts = [{"type": "image_url", "image_url": {"url": f"data:{n}"}} for n in (1, 2, 3)]
-    assert shown == User(parts, Kind.NOTE)
-    assert json.dumps(shown.wire()) == json.dumps({"role": "user", "content": parts})
+    assert pictures_message == User(parts, Kind.NOTE)
+    assert json.dumps(pictures_message.wire()) == json.dumps({"role": "user", "content": parts})
 
 
 async def test_request_parameters_are_reported_once_while_they_stay_the_same() -> None:
@@ -127,11 +127,11 @@ async def test_a_second_task_goes_on_in_the_same_conversation() -> None:
 
 
 async def test_an_event_is_folded_before_the_sink_gets_it() -> None:
-    there: list[Message] = []
-    conversation = Conversation(lambda _: there.append(conversation.state.history.messages[-1]))
+    newest: list[Message] = []
+    conversation = Conversation(lambda _: newest.append(conversation.state.history.messages[-1]))
     conversation.append(SYSTEM)
     conversation.append(TASK)
-    assert there == [SYSTEM, TASK]
+    assert newest == [SYSTEM, TASK]
 
 
 @pytest.mark.parametrize("text", ["", "Let me see."])

@@ -212,11 +212,11 @@ async def test_a_resumed_run_without_a_new_task_continues_the_cut_off_text() -> 
 
 async def test_cancelling_a_tool_settles_every_call_and_reports_the_end_last() -> None:
     stuck = Stuck()
-    asked = says("so far", call(code="1"), call(code="2"), call(code="3"))
-    agent, events = open_agent(ScriptedModel(asked), FakeTool("ipython", Outcome("one"), stuck))
+    reply = says("so far", call(code="1"), call(code="2"), call(code="3"))
+    agent, events = open_agent(ScriptedModel(reply), FakeTool("ipython", Outcome("one"), stuck))
     await cancel(agent, stuck)
     assert results(agent.state) == [("one", True), (UNFINISHED, False), (UNFINISHED, False)]
-    assert [m.call for m in agent.state.history.messages if isinstance(m, ToolResult)] == list(asked.message.calls)
+    assert [m.call for m in agent.state.history.messages if isinstance(m, ToolResult)] == list(reply.message.calls)
     assert ending(events) == (Stop.CANCELLED, "so far", "")
 
 
@@ -279,8 +279,8 @@ async def test_a_conversation_that_a_filter_refuses_is_a_stop_with_the_providers
 
 async def test_a_killed_run_is_settled_by_events_before_the_next_begins() -> None:
     stuck = Stuck()
-    asked = says("", call(code="1"), call(code="2"))
-    killed, before = open_agent(ScriptedModel(asked), FakeTool("ipython", Outcome("one"), stuck))
+    reply = says("", call(code="1"), call(code="2"))
+    killed, before = open_agent(ScriptedModel(reply), FakeTool("ipython", Outcome("one"), stuck))
     await cancel(killed, stuck)
     journal = before[:-2]  # the run was killed before it wrote the settling events and the end
     model = ScriptedModel(says("done"))
@@ -288,8 +288,8 @@ async def test_a_killed_run_is_settled_by_events_before_the_next_begins() -> Non
     await agent.run(User("Go on."))
     *_, first, second, task = model.seen[0].messages
     assert (first, second) == (
-        ToolResult(asked.message.calls[0], "one"),
-        ToolResult(asked.message.calls[1], UNFINISHED, ok=False),
+        ToolResult(reply.message.calls[0], "one"),
+        ToolResult(reply.message.calls[1], UNFINISHED, ok=False),
     )
     assert task == User("Go on.")
     assert replay([*journal, *after]) == agent.state

@@ -16,12 +16,14 @@ from rlm.core.toolbox import Toolbox
 from rlm_testkit.fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_agent, says
 
 
-def hearing(said: list[list[User]], model: ScriptedModel, *tools: Tool) -> tuple[Agent, list[Event]]:
+def open_agent_with_user(
+    interjections: list[list[User]], model: ScriptedModel, *tools: Tool
+) -> tuple[Agent, list[Event]]:
     """An agent whose user says something each time the agent asks; each text of `said` is used once."""
     events: list[Event] = []
 
     def hear() -> Sequence[User]:
-        return said.pop(0) if said else []
+        return interjections.pop(0) if interjections else []
 
     agent = Agent(
         model=model,
@@ -36,7 +38,7 @@ def hearing(said: list[list[User]], model: ScriptedModel, *tools: Tool) -> tuple
 
 async def test_a_message_during_a_call_follows_the_result_of_the_call() -> None:
     model = ScriptedModel(says("", call(code="1")), says("done"))
-    agent, events = hearing([[], [User("not there"), User("here")]], model, FakeTool())
+    agent, events = open_agent_with_user([[], [User("not there"), User("here")]], model, FakeTool())
     result = await agent.run(SYSTEM, TASK)
     assert (result.answer, result.stop) == ("done", Stop.DONE)
     assert model.seen[1].messages[-2:] == (User("not there"), User("here"))
@@ -47,7 +49,7 @@ async def test_a_message_during_a_call_follows_the_result_of_the_call() -> None:
 
 async def test_a_message_that_arrives_with_the_answer_is_answered_too() -> None:
     model = ScriptedModel(says("42"), says("43"))
-    agent, _ = hearing([[], [User("Are you sure?")]], model)
+    agent, _ = open_agent_with_user([[], [User("Are you sure?")]], model)
     assert (await agent.run(SYSTEM, TASK)).answer == "43"
     assert [type(message) for message in model.seen[1].sent][-2:] == [Assistant, User]
 

@@ -95,7 +95,9 @@ FINISHES = {
 }
 
 
-@pytest.mark.parametrize(("end", "finish"), [(end, each) for end, said in FINISHES.items() for each in said.split()])
+@pytest.mark.parametrize(
+    ("end", "finish"), [(end, each) for end, spellings in FINISHES.items() for each in spellings.split()]
+)
 def test_what_a_finish_reason_means_in_any_spelling(end: Ending, finish: str) -> None:
     assert ending(finish) is end
 

@@ -56,8 +56,8 @@ def test_an_answer_is_judged_by_what_is_expected(fields: dict[str, Any], answer:
         (b"{", "t, line 1: this is not JSON"),
     ],
 )
-def test_a_file_of_tasks_is_refused_with_the_number_of_the_line(lines: bytes, said: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(said)):
+def test_a_file_of_tasks_is_refused_with_the_number_of_the_line(lines: bytes, reason: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(reason)):
         read_tasks(lines, "t")
 
 
@@ -115,9 +115,9 @@ def result(
         (0.0, None, "Recursion lost: 0.00 against 0.50 of single, at 1.0 times its tokens."),
     ],
 )
-def test_the_summary_reports_where_recursion_lost(ours: float, cost: float | None, said: str) -> None:
-    results = [result("plain", "a", 0), result("single", "a", 0.5), result("rlm", "a", ours, cost)]
-    assert summary(results, ["plain", "single", "rlm"])["verdict"][0] == said
+def test_the_summary_reports_where_recursion_lost(recursive: float, cost: float | None, reason: str) -> None:
+    results = [result("plain", "a", 0), result("single", "a", 0.5), result("rlm", "a", recursive, cost)]
+    assert summary(results, ["plain", "single", "rlm"])["verdict"][0] == reason
 
 
 def test_the_summary_has_percentiles_scores_by_size_and_where_recursion_was_worse() -> None:
@@ -126,9 +126,9 @@ def test_the_summary_has_percentiles_scores_by_size_and_where_recursion_was_wors
         result("rlm", str(n), float(n > 1), cost=n / 50, stop="error" if n == 1 else "done") for n in range(1, 21)
     ]
     report = summary(results, ["single", "rlm"])
-    single, ours = report["arms"]["single"], report["arms"]["rlm"]
+    single, recursive = report["arms"]["single"], report["arms"]["rlm"]
     assert single["cost"] == {"p50": 0.1, "p95": 0.19, "total": 2.1}
-    assert (ours["score"], ours["errors"], ours["limits"]) == (0.95, 1, 0)
+    assert (recursive["score"], recursive["errors"], recursive["limits"]) == (0.95, 1, 0)
     assert report["by_size"] == {"10": {"single": 1.0, "rlm": 0.95}, "20": {"single": 1.0, "rlm": None}}
     assert report["verdict"][1:] == [
         "Task by task: better than single in 0, worse in 1 of 20 (worse: 1).",

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from rlm.core.events import Event
 from rlm.kernel import JupyterKernel, KernelServer, KernelSpec
-from rlm_testkit.kernel_bench import Bench, OpenKernel, open_sandbox
+from rlm_testkit.kernel_bench import KernelBench, OpenKernel, open_sandbox
 
 
 @pytest.fixture(scope="module")
@@ -51,20 +51,24 @@ def open_kernel(spec: KernelSpec, zygote: KernelServer) -> OpenKernel:
     count = iter(range(1_000))
 
     @asynccontextmanager
-    async def open_(*, sandboxed: bool = False, **changes: Any) -> AsyncIterator[Bench]:
+    async def open_(*, sandboxed: bool = False, **changes: Any) -> AsyncIterator[KernelBench]:
         run_dir = spec.run_dir / str(next(count))
         run_dir.mkdir(mode=0o700)
-        mine = replace(spec, **{"run_dir": run_dir, "outputs": run_dir / "outputs"} | changes)
+        own_spec = replace(spec, **{"run_dir": run_dir, "outputs": run_dir / "outputs"} | changes)
         events: list[Event] = []
         async with AsyncExitStack() as stack:
             if sandboxed:
-                mine = replace(mine, sandbox_handle=(await stack.enter_async_context(open_sandbox(mine))).handle)
-            yield Bench(await stack.enter_async_context(JupyterKernel(mine, events.append, zygote)), mine, events)
+                own_spec = replace(
+                    own_spec, sandbox_handle=(await stack.enter_async_context(open_sandbox(own_spec))).handle
+                )
+            yield KernelBench(
+                await stack.enter_async_context(JupyterKernel(own_spec, events.append, zygote)), own_spec, events
+            )
 
     return open_
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(open_kernel: OpenKernel) -> AsyncIterator[Bench]:
+async def shared(open_kernel: OpenKernel) -> AsyncIterator[KernelBench]:
     async with open_kernel() as bench:
         yield bench

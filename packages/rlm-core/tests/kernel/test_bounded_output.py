@@ -123,12 +123,12 @@ def test_head_and_tail_are_the_text_s_own(tmp_path_factory: pytest.TempPathFacto
     with BoundedOutput(n, tmp_path_factory.mktemp("outputs"), "out.txt") as output:
         for part in parts:
             output.write(part)
-        shown = output.text()
+        result = output.text()
     if len(text) <= n:
-        assert shown == text
+        assert result == text
     else:
-        assert shown.startswith(text[: n - n // 2])
-        assert shown.endswith(text[len(text) - n // 2 :])
+        assert result.startswith(text[: n - n // 2])
+        assert result.endswith(text[len(text) - n // 2 :])
 
 
 def test_line_endings_and_odd_characters_reach_the_file_as_they_came(tmp_path: Path) -> None:
@@ -173,11 +173,11 @@ def test_on_a_full_disk_head_and_tail_are_kept(tmp_path: Path) -> None:
         for _ in range(10):
             output.write("x" * 50_000)
         output.write("the end")
-        shown = output.text()
-    assert shown.startswith(
+        result = output.text()
+    assert result.startswith(
         "xxxxx\n[… 499,997 characters left out …]\n[the full output could not be saved: File too large]\n"
     )
-    assert shown.endswith("e end")
+    assert result.endswith("e end")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -234,9 +234,9 @@ def test_pictures_and_long_tracebacks_obey_the_same_limits(tmp_path: Path) -> No
         for size in (900, 800, 600, 200):
             reported.append(cell_output.save(Picture(b"p" * size, "png"), tmp_path))
         cell_output.error("line\n" * 300)
-        shown = cell_output.text()
+        result = cell_output.text()
     assert "not saved: the limit of a file is 800 bytes" == reported[0]
     assert "not saved: the limit of all outputs together is 1,500 bytes" == reported[3]
     assert [600, 800] == sorted(path.stat().st_size for path in tmp_path.iterdir())
-    assert "not saved: " in shown
+    assert "not saved: " in result
     assert 1_400 == quota.used

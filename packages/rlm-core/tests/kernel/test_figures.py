@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from rlm.kernel import JupyterKernel
 from rlm_testkit.found_uv import UV
-from rlm_testkit.kernel_bench import Bench, OpenKernel
+from rlm_testkit.kernel_bench import KernelBench, OpenKernel
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]  # a download of 40 MB
 
-BESIDE = "import asyncio\ngo = asyncio.Event()\nplt.plot([1, 2])\nprint('drawn')\nawait go.wait()\nlen(plt.gca().lines)"
+WAITING_FIGURE = (
+    "import asyncio\ngo = asyncio.Event()\nplt.plot([1, 2])\nprint('drawn')\nawait go.wait()\nlen(plt.gca().lines)"
+)
 FIGURES = [
     ("import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\nprint('shown')", 1),
     ("plt.plot([2, 1]);", 1),  # shown at the end of the cell
@@ -30,8 +32,8 @@ FIGURES = [
 
 
 async def test_figures_of_the_real_library_are_pictures(open_kernel: OpenKernel) -> None:
-    ours = ("RLM_", "XDG_DATA", "VIRTUAL_ENV", "UV_PROJECT", "PYTHON")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    prefixes = ("RLM_", "XDG_DATA", "VIRTUAL_ENV", "UV_PROJECT", "PYTHON")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
     async with open_kernel() as bare:
         assert bare.spec
         environment |= {"HOME": bare.spec.env["HOME"], "PATH": f"{UV.parent}:{os.environ['PATH']}"}
@@ -53,11 +55,11 @@ async def test_figures_of_the_real_library_are_pictures(open_kernel: OpenKernel)
         )
 
 
-async def _each_of_two_cells_that_run_has_its_own(bench: Bench) -> None:
+async def _each_of_two_cells_that_run_has_its_own(bench: KernelBench) -> None:
     """A figure that a cell of the agent has begun: the user's cell does not show it, close it or draw in it."""
     kernel = bench.kernel
     assert isinstance(kernel, JupyterKernel)
-    agent = await bench.begin(BESIDE)
+    agent = await bench.begin(WAITING_FIGURE)
     user = await kernel.execute_for_user("plt.plot([3]);", lambda _: None)
     assert len(user.pictures) == 1, user
     await kernel.execute_for_user("go.set()", lambda _: None)

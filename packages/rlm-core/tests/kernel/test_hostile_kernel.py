@@ -6,7 +6,7 @@ import asyncio
 import resource
 
 import pytest
-from rlm_testkit.kernel_bench import Bench, OpenKernel
+from rlm_testkit.kernel_bench import KernelBench, OpenKernel
 
 
 def peak() -> int:
@@ -32,7 +32,7 @@ def say(work):
 """
 
 
-async def result(bench: Bench, code: str, timeout: float = 60) -> str:
+async def result(bench: KernelBench, code: str, timeout: float = 60) -> str:
     return (await bench.kernel.execute(SENDER + code, timeout)).text
 
 
@@ -57,10 +57,10 @@ FORGED = [
 ]
 
 
-async def test_invalid_and_strange_messages_change_nothing(shared: Bench) -> None:
+async def test_invalid_and_strange_messages_change_nothing(shared: KernelBench) -> None:
     code = "".join(f"say(lambda: {line})\n" for line in FORGED)
-    seen = await result(shared, f"{code}print('and on')")
-    assert "and on" in seen
+    text = await result(shared, f"{code}print('and on')")
+    assert "and on" in text
     assert "2" == (await shared.kernel.execute("1 + 1", 60)).text.strip()
 
 
@@ -68,15 +68,15 @@ async def test_many_pictures_and_displays_cost_a_bounded_number_of_files_and_of_
     picture = "{'data': {'image/png': 'AAAA'}, 'metadata': {}}"
     update = "{'data': {'text/plain': f'display {n}'}, 'metadata': {}, 'transient': {'display_id': str(n)}}"
     async with open_kernel() as bench:
-        seen = await result(
+        text = await result(
             bench,
             f"say(lambda: [send('display_data', {picture}) for n in range(300)])\n"
             f"say(lambda: [send('update_display_data', {update}) for n in range(3_000)])",
         )
         assert bench.spec
         assert 100 == len(list(bench.spec.outputs.glob("*.png")))
-        assert 200 == seen.count("not saved: at most 100 pictures per cell are saved")
-        assert "display 2999" in seen
+        assert 200 == text.count("not saved: at most 100 pictures per cell are saved")
+        assert "display 2999" in text
 
 
 async def test_a_value_with_a_million_parts_costs_the_host_nothing(open_kernel: OpenKernel) -> None:
@@ -112,11 +112,11 @@ print(len(found), sum(os.fstat(fd).st_size for fd in found))
 async def test_a_flooded_log_uses_no_disk_and_still_says_why_a_kernel_died(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         assert "2 0\n" == await bench.run(FLOOD)
-        seen = await bench.run("faulthandler._sigsegv()")
-        assert "the beginning..." in seen
-        assert "bytes left out" in seen
-        assert "Fatal Python error: Segmentation fault" in seen
-        assert len(seen) < 10_000
+        text = await bench.run("faulthandler._sigsegv()")
+        assert "the beginning..." in text
+        assert "bytes left out" in text
+        assert "Fatal Python error: Segmentation fault" in text
+        assert len(text) < 10_000
         assert "2" == (await bench.kernel.execute("1 + 1", 60)).text.strip()
 
 
@@ -170,8 +170,8 @@ async def test_a_message_that_is_too_large_is_not_kept_and_its_kernel_is_replace
         async with trap:
             for attack, code in LARGE.items():
                 before = peak()
-                seen = await bench.run(f"{RAW}\n{code}")
-                assert "it closed its connection, or it sent a message of more than 256 MiB or 1,000 parts" in seen, (
+                text = await bench.run(f"{RAW}\n{code}")
+                assert "it closed its connection, or it sent a message of more than 256 MiB or 1,000 parts" in text, (
                     attack
                 )
                 assert peak() - before < 400 << 20, attack

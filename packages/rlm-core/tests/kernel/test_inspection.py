@@ -7,13 +7,13 @@ import asyncio
 import pytest
 from rlm.kernel import JupyterKernel
 from rlm.kernel.render import LONGEST, Completion, completion_of, value_of
-from rlm_testkit.kernel_bench import Bench, OpenKernel
+from rlm_testkit.kernel_bench import KernelBench, OpenKernel
 
 SOME = "class Frame:\n    columns = ['a', 'b']\nframe = Frame()\nframes = 3\n"
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_names_attributes_and_values_of_a_live_kernel(shared: Bench) -> None:
+async def test_names_attributes_and_values_of_a_live_kernel(shared: KernelBench) -> None:
     await shared.run(SOME)
     kernel = shared.kernel
     assert isinstance(kernel, JupyterKernel)

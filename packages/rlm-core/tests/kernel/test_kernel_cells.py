@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from rlm_testkit.kernel_bench import Bench, OpenKernel
+from rlm_testkit.kernel_bench import KernelBench, OpenKernel
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -37,12 +37,12 @@ MAIN = "import asyncio\nasync def main(n=1):\n    await asyncio.sleep(0.01)\n   
         ("p = await asyncio.create_subprocess_exec('true')\nawait p.wait()", "0\n"),
     ],
 )
-async def test_event_loops_work_as_in_a_script(shared: Bench, code: str, text: str) -> None:
+async def test_event_loops_work_as_in_a_script(shared: KernelBench, code: str, text: str) -> None:
     assert (await shared.run(MAIN + code)).endswith(text)
     assert await shared.run("await main(5)") == "5\n"
 
 
-async def test_a_task_started_in_one_cell_is_awaited_in_another(shared: Bench) -> None:
+async def test_a_task_started_in_one_cell_is_awaited_in_another(shared: KernelBench) -> None:
     assert await shared.run(MAIN + "task = asyncio.create_task(main(8))") == "[no output]"
     assert await shared.run("await task") == "8\n"
     assert await shared.run("task = asyncio.ensure_future(main(9))") == "[no output]"
@@ -64,14 +64,14 @@ async def test_a_task_started_in_one_cell_is_awaited_in_another(shared: Bench) -
 async def test_the_next_cell_is_not_affected(open_kernel: OpenKernel, code: str) -> None:
     async with open_kernel() as bench:
         await bench.run(code)
-        seen = await bench.run(
+        output = await bench.run(
             "import os, sys\nprint('out'); print('err', file=sys.stderr); os.system('echo C'); 'value'"
         )
-        assert seen.endswith("out\nerr\nC\n'value'\n")
+        assert output.endswith("out\nerr\nC\n'value'\n")
         assert not bench.restarts
 
 
-async def test_a_cell_within_a_cell_runs(shared: Bench) -> None:
+async def test_a_cell_within_a_cell_runs(shared: KernelBench) -> None:
     assert await shared.run("get_ipython().run_cell('inner = 5')\ninner") == "5\n"
     assert (await shared.run("%%time\n1 + 1")).endswith("2\n")
 
@@ -80,11 +80,11 @@ async def test_the_environment_is_the_callers_with_quiet_settings(open_kernel: O
     async with open_kernel(
         env={"PATH": os.defpath, "MINE": "1", "TERM": "xterm-256color", "TZ": "Asia/Tokyo"}
     ) as bench:
-        seen = await bench.run("import os, time\nsorted(os.environ), os.environ['TERM'], time.tzname[0]")
-        assert "'MINE'" in seen
-        assert "'HOME'" not in seen
-        assert "'dumb'" in seen
-        assert "'JST'" in seen
+        output = await bench.run("import os, time\nsorted(os.environ), os.environ['TERM'], time.tzname[0]")
+        assert "'MINE'" in output
+        assert "'HOME'" not in output
+        assert "'dumb'" in output
+        assert "'JST'" in output
         assert await bench.run("!echo $MINE $PAGER") == "1 cat\n"
 
 
@@ -107,17 +107,17 @@ async def test_the_user_s_own_path_comes_after_ours(open_kernel: OpenKernel, tmp
         assert await bench.run("!echo $PYTHONPATH") == f"{tmp_path}\n"
 
 
-async def test_the_python_is_ours(shared: Bench) -> None:
+async def test_the_python_is_ours(shared: KernelBench) -> None:
     assert await shared.run("import sys\nsys.executable") == f"{sys.executable!r}\n"
 
 
-async def test_nothing_is_written_to_the_home_folder(shared: Bench) -> None:
+async def test_nothing_is_written_to_the_home_folder(shared: KernelBench) -> None:
     assert shared.spec
     await shared.run("%cd .\n%history\nfrom pathlib import Path")
     assert list(Path(shared.spec.env["HOME"]).iterdir()) == []
 
 
-async def test_history_and_magics_work(shared: Bench) -> None:
+async def test_history_and_magics_work(shared: KernelBench) -> None:
     assert await shared.run("%timeit -n1 -r1 pass")
     await shared.run("a_number = 3")
     assert await shared.run("Out[max(Out)] if Out else 0")
@@ -150,7 +150,7 @@ async def test_a_context_file_is_its_text_unchanged(open_kernel: OpenKernel, tmp
 async def test_a_context_that_cannot_be_loaded_is_reported(open_kernel: OpenKernel, tmp_path: Path) -> None:
     (tmp_path / "payload").write_bytes(b"no pickle")
     async with open_kernel(context=("pickle", tmp_path / "payload")) as bench:
-        seen = await bench.run("context")
-        assert "`context` could not be loaded: UnpicklingError" in seen
-        assert "NameError" in seen
+        output = await bench.run("context")
+        assert "`context` could not be loaded: UnpicklingError" in output
+        assert "NameError" in output
         assert await bench.run("1") == "1\n"

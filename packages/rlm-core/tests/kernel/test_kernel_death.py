@@ -28,11 +28,11 @@ async def test_a_death_between_cells_is_reported_by_the_next(open_kernel: OpenKe
         (bench.spec.cwd / "leave").touch()
         while not bench.restarts:
             await asyncio.sleep(0.01)
-        seen = await bench.run("print('now')")
-        assert seen.startswith(
+        output = await bench.run("print('now')")
+        assert output.startswith(
             "[output since the last cell]\ngoodbye\n[the kernel died after the last cell: its process ex"
         )
-        assert seen.endswith("Lost: leave, os, precious, threading, time.]\n[this cell]\nnow\n")
+        assert output.endswith("Lost: leave, os, precious, threading, time.]\n[this cell]\nnow\n")
         assert await bench.run("print('then')") == "then\n"
 
 
@@ -61,9 +61,9 @@ async def test_a_kernel_without_descriptors_ends_at_once(open_kernel: OpenKernel
     """Its event loop fails while a thread still waits for a loop of its own."""
     async with open_kernel() as bench:
         await bench.run("precious = 42\nimport os")
-        seen = await bench.run("os.closerange(3, 1_000)", 600)
-        assert "[the kernel died: " in seen
-        assert seen.endswith("A fresh kernel is ready. Lost: os, precious.]")
+        output = await bench.run("os.closerange(3, 1_000)", 600)
+        assert "[the kernel died: " in output
+        assert output.endswith("A fresh kernel is ready. Lost: os, precious.]")
 
 
 async def test_the_names_of_an_interrupted_cell_are_known(open_kernel: OpenKernel) -> None:
@@ -95,16 +95,16 @@ async def test_a_kernel_that_the_host_hung_up_on_is_replaced(open_kernel: OpenKe
 
 async def test_names_that_were_never_defined_are_not_reported_as_lost(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
-        seen = await bench.run("import os; os._exit(1)")
-        assert seen.endswith("A fresh kernel is ready. Nothing was defined.]")
+        output = await bench.run("import os; os._exit(1)")
+        assert output.endswith("A fresh kernel is ready. Nothing was defined.]")
 
 
 async def test_a_hundred_lost_names_are_counted(open_kernel: OpenKernel) -> None:
     async with open_kernel() as bench:
         await bench.run("for n in range(100): globals()[f'name{n:03}'] = n")
-        seen = await bench.run("import os; os._exit(1)")
-        assert "Lost: n, name000, name001," in seen
-        assert seen.endswith(" and 61 more.]")
+        output = await bench.run("import os; os._exit(1)")
+        assert "Lost: n, name000, name001," in output
+        assert output.endswith(" and 61 more.]")
         assert len(bench.restarts[0].lost) == 101
 
 

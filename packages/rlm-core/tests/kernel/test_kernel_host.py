@@ -30,14 +30,14 @@ class Host:
             text=True,
         )
 
-    def ask(self, *what: Any) -> Any:
+    def send(self, *what: Any) -> Any:
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(json.dumps(what) + "\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-    def below(self) -> list[psutil.Process]:
+    def descendants(self) -> list[psutil.Process]:
         """Its zygote, and the live processes that its kernels started, including detached ones."""
         started = started_with("HOST_TEST", str(self.folder))
         return [process for process in started if process.pid != self.process.pid]
@@ -45,9 +45,9 @@ class Host:
 
 @pytest.fixture
 def host(folder: Path) -> Iterator[Host]:
-    mine = folder / str(len(list(folder.iterdir())))
-    mine.mkdir()
-    host = Host(mine)
+    own_folder = folder / str(len(list(folder.iterdir())))
+    own_folder.mkdir()
+    host = Host(own_folder)
     yield host
     host.process.kill()
     host.process.wait()
@@ -57,30 +57,30 @@ def host(folder: Path) -> Iterator[Host]:
 
 
 def test_a_killed_host_leaves_no_process(host: Host) -> None:
-    host.ask("run", "import os, subprocess", 30)
-    host.ask("run", "!setsid sleep 66 & (trap '' TERM HUP INT; sleep 66) &", 30)
-    host.ask("run", "p = subprocess.Popen(['setsid', 'sleep', '66'])", 30)
+    host.send("run", "import os, subprocess", 30)
+    host.send("run", "!setsid sleep 66 & (trap '' TERM HUP INT; sleep 66) &", 30)
+    host.send("run", "p = subprocess.Popen(['setsid', 'sleep', '66'])", 30)
     assert host.process.stdin
     host.process.stdin.write(json.dumps(["run", "while True: pass", 60]) + "\n")
     host.process.stdin.flush()
-    left = host.below()
-    assert len(left) >= 4
+    processes = host.descendants()
+    assert len(processes) >= 4
     host.process.send_signal(signal.SIGKILL)
-    until(lambda: not host.below(), host.below)
+    until(lambda: not host.descendants(), host.descendants)
 
 
 def test_a_host_that_ends_leaves_no_process_and_no_file(host: Host) -> None:
-    host.ask("run", "!sleep 67 &", 30)
+    host.send("run", "!sleep 67 &", 30)
     assert host.process.stdin
     host.process.stdin.close()
     assert host.process.wait(30) == 0
-    assert not host.below()
+    assert not host.descendants()
     assert list(host.folder.iterdir()) == []
 
 
 def test_a_stalled_host_loses_nothing(host: Host) -> None:
     code = "import sys\nfor n in range(20_000):\n    print(n)\n    sys.stdout.flush()"
-    host.ask("stalled run", code, 0.5)
+    host.send("stalled run", code, 0.5)
     (whole,) = (host.folder / "outputs").iterdir()
     assert whole.read_text() == "".join(f"{n}\n" for n in range(20_000))
 
@@ -95,23 +95,23 @@ def test_a_stalled_host_loses_nothing(host: Host) -> None:
     ],
 )
 def test_hundreds_of_megabytes_cost_the_host_less_than_sixty(host: Host, code: str, size: int) -> None:
-    host.ask("run", "1", 30)
-    before = host.ask("rss")
-    seen = host.ask("run", code, 600)
-    assert "characters left out; the full text is in" in seen
-    assert len(seen) < 21_000
-    assert host.ask("peak") - before < 60_000_000
+    host.send("run", "1", 30)
+    before = host.send("rss")
+    output = host.send("run", code, 600)
+    assert "characters left out; the full text is in" in output
+    assert len(output) < 21_000
+    assert host.send("peak") - before < 60_000_000
     (whole,) = (host.folder / "outputs").iterdir()
     assert whole.stat().st_size == size
     whole.unlink()
 
 
 def test_a_thread_that_prints_for_ever_between_cells_costs_no_memory(host: Host) -> None:
-    host.ask("run", "import threading\nstop = threading.Event()", 30)
-    before = host.ask("rss")
+    host.send("run", "import threading\nstop = threading.Event()", 30)
+    before = host.send("rss")
     code = "def flood():\n    while not stop.is_set(): print('y' * 1_000)\nthreading.Thread(target=flood).start()"
-    host.ask("run", code, 30)
+    host.send("run", code, 30)
     time.sleep(2)  # the flood must run for a while
-    seen = host.ask("run", "stop.set()\nprint('still here')", 30)
-    assert "still here" in seen.rpartition("[this cell]")[2]
-    assert host.ask("peak") - before < 60_000_000
+    output = host.send("run", "stop.set()\nprint('still here')", 30)
+    assert "still here" in output.rpartition("[this cell]")[2]
+    assert host.send("peak") - before < 60_000_000

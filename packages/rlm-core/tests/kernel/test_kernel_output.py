@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from rlm_testkit.kernel_bench import Bench, OpenKernel
+from rlm_testkit.kernel_bench import KernelBench, OpenKernel
 from rlm_testkit.png import png
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -61,23 +61,23 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
         ("%system echo captured", "['captured']\n"),
     ],
 )
-async def test_output_is_unchanged(shared: Bench, code: str, text: str) -> None:
+async def test_output_is_unchanged(shared: KernelBench, code: str, text: str) -> None:
     assert await shared.run(code) == text
 
 
-async def test_help_is_at_its_place_in_the_output(shared: Bench) -> None:
-    seen = await shared.run("def f():\n    'what it does'\nprint('first')\nf?\nprint('last')")
-    assert re.fullmatch(r"first\n.*what it does.*\nlast\n", seen, re.DOTALL)
+async def test_help_is_at_its_place_in_the_output(shared: KernelBench) -> None:
+    output = await shared.run("def f():\n    'what it does'\nprint('first')\nf?\nprint('last')")
+    assert re.fullmatch(r"first\n.*what it does.*\nlast\n", output, re.DOTALL)
 
 
-async def test_a_traceback_is_there_without_colours(shared: Bench) -> None:
-    seen = await shared.run("def deep(n):\n    return 1 / n\ndeep(0)")
-    assert "----> 3 deep(0)" in seen
-    assert "ZeroDivisionError: division by zero" in seen
-    assert "\x1b" not in seen
+async def test_a_traceback_is_there_without_colours(shared: KernelBench) -> None:
+    output = await shared.run("def deep(n):\n    return 1 / n\ndeep(0)")
+    assert "----> 3 deep(0)" in output
+    assert "ZeroDivisionError: division by zero" in output
+    assert "\x1b" not in output
 
 
-async def test_output_of_python_and_c_keeps_its_order(shared: Bench) -> None:
+async def test_output_of_python_and_c_keeps_its_order(shared: KernelBench) -> None:
     code = "import os\nfor n in range(500):\n    print('p', n)\n    _ = os.write(1, b'c %d\\n' % n)"
     assert await shared.run(code) == "".join(f"p {n}\nc {n}\n" for n in range(500))
 
@@ -108,22 +108,22 @@ FAILED_COMMANDS = [
 ]  # fmt: skip
 
 
-async def test_a_command_that_fails_without_an_error_is_known(shared: Bench) -> None:
+async def test_a_command_that_fails_without_an_error_is_known(shared: KernelBench) -> None:
     reported = [(code, (await shared.execute(code)).exit_status) for code, _ in FAILED_COMMANDS]
     assert reported == FAILED_COMMANDS
 
 
-async def test_an_exit_code_belongs_to_one_cell(shared: Bench) -> None:
+async def test_an_exit_code_belongs_to_one_cell(shared: KernelBench) -> None:
     await shared.run("!false")
     assert await shared.run("print('fine')") == "fine\n"
 
 
-async def test_output_of_a_background_command_arrives_later(shared: Bench) -> None:
+async def test_output_of_a_background_command_arrives_later(shared: KernelBench) -> None:
     await shared.run("!(until [ -e speak ]; do sleep 0.01; done; echo I am late; touch spoken) & true")
-    seen = await shared.run(
+    output = await shared.run(
         "import os, time\nopen('speak', 'w').close()\nwhile not os.path.exists('spoken'): time.sleep(0.01)"
     )
-    assert seen == "I am late\n"
+    assert output == "I am late\n"
 
 
 LATE = r"""
@@ -149,11 +149,11 @@ async def test_output_between_cells_comes_before_the_next_result(open_kernel: Op
         (bench.spec.cwd / "go").touch()
         while not all((bench.spec.cwd / name).exists() for name in ("thread", "task")):
             await asyncio.sleep(0.01)
-        seen = await bench.run("print('now')")
-        assert seen.startswith("[output since the last cell]\nfrom a t")
-        assert seen.endswith("\n[this cell]\nnow\n")
-        assert "from a thread\n" in seen
-        assert "from a task\n" in seen
+        output = await bench.run("print('now')")
+        assert output.startswith("[output since the last cell]\nfrom a t")
+        assert output.endswith("\n[this cell]\nnow\n")
+        assert "from a thread\n" in output
+        assert "from a task\n" in output
         assert await bench.run("print('then')") == "then\n"
 
 
@@ -185,8 +185,8 @@ async def test_an_unfinished_line_and_an_updated_display_between_cells_are_shown
         (tmp_path / "begin").touch()
         while not (tmp_path / "done").exists():
             await asyncio.sleep(0.01)
-        seen = await bench.run("print('now')")
-        assert seen.rstrip("\n") == f"[output since the last cell]\n{shown}".rstrip("\n") + "\n[this cell]\nnow"
+        output = await bench.run("print('now')")
+        assert output.rstrip("\n") == f"[output since the last cell]\n{shown}".rstrip("\n") + "\n[this cell]\nnow"
 
 
 async def test_pieces_are_reported_while_the_cell_runs(open_kernel: OpenKernel) -> None:
@@ -236,12 +236,12 @@ async def test_a_picture_of_fifty_megabytes_is_saved_too(open_kernel: OpenKernel
 
 async def test_a_long_output_is_head_and_tail_and_the_whole_is_on_disk(open_kernel: OpenKernel) -> None:
     async with open_kernel(max_output=1_000) as bench:
-        seen = await bench.run("for n in range(2_000): print('line', n)")
+        output = await bench.run("for n in range(2_000): print('line', n)")
         whole = "".join(f"line {n}\n" for n in range(2_000))
-        found = re.search(r"\[… ([\d,]+) characters left out; the full text is in (.+) …\]", seen)
+        found = re.search(r"\[… ([\d,]+) characters left out; the full text is in (.+) …\]", output)
         assert found
-        assert seen.startswith(whole[:500])
-        assert seen.endswith(whole[-500:])
+        assert output.startswith(whole[:500])
+        assert output.endswith(whole[-500:])
         assert int(found[1].replace(",", "")) == len(whole) - 1_000
         assert Path(found[2]).read_text() == whole
 
@@ -255,22 +255,22 @@ async def test_a_long_output_is_head_and_tail_and_the_whole_is_on_disk(open_kern
         "import os; os.system('head -c 5000000 /dev/zero | tr \"\\\\0\" x');",
     ],
 )
-async def test_five_megabytes_arrive_whole(shared: Bench, code: str) -> None:
-    seen = await shared.run(code)
-    assert seen.count("x" * 100_000) >= 49
+async def test_five_megabytes_arrive_whole(shared: KernelBench, code: str) -> None:
+    output = await shared.run(code)
+    assert output.count("x" * 100_000) >= 49
 
 
-async def test_binary_output_does_no_harm(shared: Bench) -> None:
+async def test_binary_output_does_no_harm(shared: KernelBench) -> None:
     """Only the printable bytes of each round reach the model."""
-    seen = await shared.run(
+    output = await shared.run(
         "import os\nfor _ in range(100): _ = os.write(1, bytes(range(256)) + b'\\n')\nprint('fine')"
     )
-    assert seen.count(bytes(range(0x20, 0x7F)).decode() + "\ufffd" * 128) == 100
-    assert seen.endswith("fine\n")
+    assert output.count(bytes(range(0x20, 0x7F)).decode() + "\ufffd" * 128) == 100
+    assert output.endswith("fine\n")
     assert await shared.run("1") == "1\n"
 
 
-async def test_code_with_odd_characters_is_an_error_that_can_be_read(shared: Bench) -> None:
+async def test_code_with_odd_characters_is_an_error_that_can_be_read(shared: KernelBench) -> None:
     for code in ("x = '\ud800'", "print('\x00')", "\ufeffprint(1)"):
         await shared.execute(code)
     assert await shared.run("'é ☃ 😀'") == "'é ☃ 😀'\n"

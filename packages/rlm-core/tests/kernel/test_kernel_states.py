@@ -61,41 +61,41 @@ async def test_each_event_in_each_state_leads_where_the_table_says_or_is_refused
 
 
 async def test_a_real_kernel_goes_from_start_to_death(spec: KernelSpec, zygote: KernelServer, folder: Path) -> None:
-    died: list[KernelState] = []
+    final_states: list[KernelState] = []
     new_output = partial(CellOutput, 1_000, folder / "outputs", "states")
-    connection = await KernelConnection.open(spec, 7, zygote, new_output, lambda it: died.append(it.state))
-    seen = [connection.state]
+    connection = await KernelConnection.open(spec, 7, zygote, new_output, lambda it: final_states.append(it.state))
+    states = [connection.state]
     with closing(new_output()) as output:
         with connection.running("print(6 * 7)", output) as cell:
-            seen.append(connection.state)
+            states.append(connection.state)
             with pytest.raises(ImpossibleEvent, match="CELL_SENT in BUSY"), connection.running("2", output):
                 pass
             await cell.over
-            seen.append(connection.state)  # its result is not complete yet
-        seen.append(connection.state)
+            states.append(connection.state)  # its result is not complete yet
+        states.append(connection.state)
         assert output.text() == "42\n"
         with connection.running("import os; os._exit(3)", output) as cell:
             await cell.over
-            seen.append(connection.state)
+            states.append(connection.state)
         with pytest.raises(ImpossibleEvent, match="CELL_SENT in DEAD"), connection.running("1", output):
             pass
     assert connection.why_dead == "its process exited with code 3"
     await connection.close()
-    assert [*seen, connection.state] == [S.IDLE, S.BUSY, S.BUSY, S.IDLE, S.DEAD, S.DEAD]
-    assert died == [], "the result of the cell reports the death"
+    assert [*states, connection.state] == [S.IDLE, S.BUSY, S.BUSY, S.IDLE, S.DEAD, S.DEAD]
+    assert final_states == [], "the result of the cell reports the death"
 
 
 async def test_one_that_ends_between_cells_is_dead_when_all_it_printed_is_read(
     spec: KernelSpec, zygote: KernelServer, folder: Path
 ) -> None:
-    died: list[KernelState] = []
+    final_states: list[KernelState] = []
     new_output = partial(CellOutput, 1_000, folder / "outputs", "states")
-    connection = await KernelConnection.open(spec, 8, zygote, new_output, lambda it: died.append(it.state))
+    connection = await KernelConnection.open(spec, 8, zygote, new_output, lambda it: final_states.append(it.state))
     with closing(new_output()) as output, connection.running(ENDS_ON_COMMAND, output) as cell:
         await cell.over
     (spec.cwd / "end").touch()
     await connection.dead.wait()
-    assert died == [S.DEAD]
+    assert final_states == [S.DEAD]
     assert connection.report().strip() == "late"
     await connection.close()
 

@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 from rlm.core.events import Event, KernelRestarted
 from rlm.kernel import JupyterKernel, KernelServer, KernelSpec
-from rlm_testkit.kernel_bench import Bench, OpenKernel
+from rlm_testkit.kernel_bench import KernelBench, OpenKernel
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 KEPT = "interrupted; the kernel and its variables are kept]"
 
 
-async def test_an_interrupted_command_can_still_print(shared: Bench) -> None:
-    seen = (await shared.overrun("!trap 'echo last words; exit 3' INT; echo ready; sleep 60 & wait")).text
-    assert seen.startswith("ready\nlast words\n")
+async def test_an_interrupted_command_can_still_print(shared: KernelBench) -> None:
+    result = (await shared.overrun("!trap 'echo last words; exit 3' INT; echo ready; sleep 60 & wait")).text
+    assert result.startswith("ready\nlast words\n")
 
 
-async def test_processes_of_an_interrupted_cell_are_killed_and_others_are_not(shared: Bench) -> None:
+async def test_processes_of_an_interrupted_cell_are_killed_and_others_are_not(shared: KernelBench) -> None:
     await shared.run("import subprocess\nearlier = subprocess.Popen(['sleep', '61'])")
     await asyncio.sleep(0.05)  # start times of processes have a resolution of 10 ms
     code = "late = subprocess.Popen(['setsid', 'sleep', '62'])\nprint('started')\nimport time; time.sleep(60)"
@@ -41,17 +41,17 @@ async def test_a_cell_that_prints_faster_than_the_host_reads_is_interrupted_like
         reported.append(event)
         time.sleep(0.05)
 
-    mine = replace(spec, run_dir=spec.run_dir / "slow", outputs=tmp_path, max_output=1_000)
-    mine.run_dir.mkdir(mode=0o700)
-    async with JupyterKernel(mine, slow, zygote) as kernel:
+    own_spec = replace(spec, run_dir=spec.run_dir / "slow", outputs=tmp_path, max_output=1_000)
+    own_spec.run_dir.mkdir(mode=0o700)
+    async with JupyterKernel(own_spec, slow, zygote) as kernel:
         await kernel.execute("precious = 42", 30)
-        seen = await kernel.execute("while True: print('y' * 1_000)", 0.5)
-        assert seen.text.endswith(KEPT)
+        result = await kernel.execute("while True: print('y' * 1_000)", 0.5)
+        assert result.text.endswith(KEPT)
         assert (await kernel.execute("precious", 30)).text == "42\n"
     assert not [event for event in reported if isinstance(event, KernelRestarted)]
 
 
-async def test_waiting_stops_the_clock(shared: Bench) -> None:
+async def test_waiting_stops_the_clock(shared: KernelBench) -> None:
     with shared.kernel.waiting():
         cell = asyncio.create_task(shared.run("import time\ntime.sleep(1.5)\n'done'", timeout=1))
         with shared.kernel.waiting():
@@ -59,7 +59,7 @@ async def test_waiting_stops_the_clock(shared: Bench) -> None:
         assert await cell == "'done'\n"
 
 
-async def test_the_clock_goes_on_after_waiting(shared: Bench) -> None:
+async def test_the_clock_goes_on_after_waiting(shared: KernelBench) -> None:
     with shared.kernel.waiting():
         cell = asyncio.create_task(shared.run("import time\ntime.sleep(60)", timeout=0.5))
         await asyncio.sleep(0.6)
@@ -67,7 +67,7 @@ async def test_the_clock_goes_on_after_waiting(shared: Bench) -> None:
     assert (await cell).endswith(KEPT)
 
 
-async def test_a_cell_that_is_cancelled_before_it_has_begun_costs_nothing(shared: Bench) -> None:
+async def test_a_cell_that_is_cancelled_before_it_has_begun_costs_nothing(shared: KernelBench) -> None:
     """A task of an earlier cell blocks the kernel, so that the cell cannot begin."""
     assert shared.spec
     restarts = len(shared.restarts)
@@ -88,7 +88,7 @@ async def test_a_cell_that_is_cancelled_before_it_has_begun_costs_nothing(shared
     assert len(shared.restarts) == restarts
 
 
-async def test_an_interrupt_between_the_start_message_of_a_cell_and_its_code_takes_effect(shared: Bench) -> None:
+async def test_an_interrupt_between_the_start_message_of_a_cell_and_its_code_takes_effect(shared: KernelBench) -> None:
     code = (
         "import os, signal\nkernel = get_ipython().kernel\n"
         "async def interrupted_here(*_):\n"
@@ -108,7 +108,7 @@ async def test_an_interrupt_between_the_start_message_of_a_cell_and_its_code_tak
         "!trap '' INT; echo begun; sleep 60",
     ],
 )
-async def test_cancelling_interrupts_the_cell_and_keeps_the_kernel(shared: Bench, code: str) -> None:
+async def test_cancelling_interrupts_the_cell_and_keeps_the_kernel(shared: KernelBench, code: str) -> None:
     restarts = len(shared.restarts)
     await shared.run("precious = 42")
     cell = await shared.begin(code)

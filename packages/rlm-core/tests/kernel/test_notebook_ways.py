@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from rlm_testkit.found_uv import UV
-from rlm_testkit.kernel_bench import Bench, OpenKernel
+from rlm_testkit.kernel_bench import KernelBench, OpenKernel
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -32,7 +32,7 @@ REFUSED = [
     ("%qtconsole", "%qtconsole .*"),
 ]
 
-WAYS = [
+EXAMPLES = [
     *((code, f"UsageError: {why}\n") for code, why in REFUSED),
     ("%debug", ".*nothing to debug.*|No traceback.*"),
     ("1/0", ".*ZeroDivisionError.*"),
@@ -140,10 +140,10 @@ WAYS = [
 ]
 
 
-async def test_the_ways_of_notebooks(shared: Bench) -> None:
+async def test_the_ways_of_notebooks(shared: KernelBench) -> None:
     """In order: some of them use the results of earlier ones."""
     differing = []
-    for code, seen in WAYS:
+    for code, seen in EXAMPLES:
         text = await shared.run(code)
         if not re.fullmatch(seen, text, re.DOTALL) or len(text) > 6_000:
             differing.append((code[:200], seen, text[:2_000]))
@@ -159,7 +159,7 @@ async def test_the_ways_of_notebooks(shared: Bench) -> None:
         "import sys\nsys.setrecursionlimit(60_000)\ndef deep(n): return deep(n - 1) if n else 1 / 0\ndeep(20_000)",
     ],
 )
-async def test_a_traceback_of_a_deep_stack_is_short_and_quick(shared: Bench, code: str) -> None:
+async def test_a_traceback_of_a_deep_stack_is_short_and_quick(shared: KernelBench, code: str) -> None:
     text = await shared.run(code)
     await shared.run("import sys; sys.setrecursionlimit(3_000)")
     assert "RecursionError" in text or "ZeroDivisionError" in text
@@ -167,7 +167,7 @@ async def test_a_traceback_of_a_deep_stack_is_short_and_quick(shared: Bench, cod
     assert len(text) < 3_000
 
 
-async def test_a_long_traceback_is_head_and_tail_and_the_whole_is_in_a_file(shared: Bench) -> None:
+async def test_a_long_traceback_is_head_and_tail_and_the_whole_is_in_a_file(shared: KernelBench) -> None:
     text = await shared.run(
         "error = None\nfor n in range(60):\n    try:\n        raise ValueError(n) from error\n"
         "    except ValueError as caught: error = caught\nraise RuntimeError('last') from error"
@@ -180,7 +180,7 @@ async def test_a_long_traceback_is_head_and_tail_and_the_whole_is_in_a_file(shar
     assert Path(found[2]).read_text().count("\n") > 200 + int(found[1]) - 5
 
 
-async def test_cleared_output_leaves_no_pictures_and_earlier_output_stays(shared: Bench) -> None:
+async def test_cleared_output_leaves_no_pictures_and_earlier_output_stays(shared: KernelBench) -> None:
     await shared.run(
         "import threading, sys\ngo = threading.Event()\n"
         "late = threading.Thread(target=lambda: (go.wait(), sys.stdout.write('late\\n')))\nlate.start()"
@@ -290,19 +290,21 @@ EDITORS = [
 ]
 
 
-async def test_programs_that_wait_for_a_person_fail_at_once_and_a_configured_editor_is_used(users: Bench) -> None:
+async def test_programs_that_wait_for_a_person_fail_at_once_and_a_configured_editor_is_used(
+    editor_kernel: KernelBench,
+) -> None:
     differing = []
     for command, seen in EDITORS:
-        text = await users.run(f"!{command}")
+        text = await editor_kernel.run(f"!{command}")
         if seen not in text or "timed out" in text:
             differing.append((command, seen, text))
     assert not differing
-    await users.run("import os; os.environ['EDITOR'] = 'echo chosen >'")
-    assert await users.run(f"!{GIT} commit --allow-empty -q; git log -1 --format=%s") == "chosen\n"
+    await editor_kernel.run("import os; os.environ['EDITOR'] = 'echo chosen >'")
+    assert await editor_kernel.run(f"!{GIT} commit --allow-empty -q; git log -1 --format=%s") == "chosen\n"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def users(open_kernel: OpenKernel, folder: Path) -> AsyncIterator[Bench]:
+async def editor_kernel(open_kernel: OpenKernel, folder: Path) -> AsyncIterator[KernelBench]:
     """A kernel in a repository, whose user has configured editors in every possible place."""
     home, work = folder / "of-editors", folder / "repository"
     home.mkdir()

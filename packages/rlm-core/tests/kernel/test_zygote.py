@@ -22,7 +22,7 @@ from rlm_testkit.waiting import eventually
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-def named(process: psutil.Process) -> str:
+def name_of(process: psutil.Process) -> str:
     """The name of a process; empty if it has ended."""
     with contextlib.suppress(psutil.Error):
         return str(process.name())
@@ -83,7 +83,7 @@ async def test_leaving_a_kernel_kills_all_that_it_started(open_kernel: OpenKerne
         await bench.run("!setsid sh -c 'setsid sleep 63 & exec setsid sleep 63' &")
         await bench.run("subprocess.Popen(['sh', '-c', 'nohup setsid sleep 63 >/dev/null 2>&1 &'])")
         await bench.run("if os.fork() == 0:\n    if os.fork() == 0: __import__('time').sleep(63)\n    os._exit(0)")
-        await eventually(lambda: [named(process) for process in started_with("LEAK", mark)].count("sleep") == 5)
+        await eventually(lambda: [name_of(process) for process in started_with("LEAK", mark)].count("sleep") == 5)
         kernel = int(await bench.run("os.getpid()"))
     assert not started_with("LEAK", mark)
     assert not is_alive(kernel)
@@ -133,16 +133,16 @@ async def test_descriptors_do_not_grow(open_kernel: OpenKernel) -> None:
 async def test_kernels_of_a_killed_zygote_end_and_it_is_replaced(spec: KernelSpec, tmp_path: Path) -> None:
     short = spec.run_dir / "killed"
     short.mkdir()
-    mine = KernelSpec(spec.cwd, {"PATH": os.defpath, "LEAK": str(tmp_path)}, short, tmp_path / "outputs")
-    async with KernelServer() as zygote, JupyterKernel(mine, lambda event: None, zygote) as kernel:
+    own_spec = KernelSpec(spec.cwd, {"PATH": os.defpath, "LEAK": str(tmp_path)}, short, tmp_path / "outputs")
+    async with KernelServer() as zygote, JupyterKernel(own_spec, lambda event: None, zygote) as kernel:
         await kernel.execute("precious = 1; import os, subprocess; p = subprocess.Popen(['setsid', 'sleep', '64'])", 30)
         *others, victim = eval((await kernel.execute("p.pid, os.getpid(), os.getppid()", 30)).text)
         os.kill(victim, signal.SIGKILL)
         await eventually(lambda: not is_alive(victim) and not any(map(is_alive, others)))
-        assert "False\n" == await after_its_death(kernel, "'precious' in globals()")
+        assert "False\n" == await second_result_after_death(kernel, "'precious' in globals()")
 
 
-async def after_its_death(kernel: JupyterKernel, code: str) -> str:
+async def second_result_after_death(kernel: JupyterKernel, code: str) -> str:
     """Run the code twice and return the second result. The first reports the death, before its output or as its only
     output.
     """
@@ -159,7 +159,7 @@ async def test_a_sandbox_that_is_ending_is_not_entered(spec: KernelSpec) -> None
         handle = await sandbox.handle()
         first = psutil.Process(int(handle.partition("-")[0]))
         outside = await asyncio.create_subprocess_exec(*await sandbox.command(spec.cwd, "sleep", "1000"))
-        await eventually(lambda: "sleep" in map(named, psutil.Process(outside.pid).children()))
+        await eventually(lambda: "sleep" in map(name_of, psutil.Process(outside.pid).children()))
         outside.send_signal(signal.SIGSTOP)
         first.children()[0].kill()
         await eventually(lambda: not Path(f"/proc/{first.pid}/ns/mnt").exists())
@@ -176,19 +176,21 @@ async def test_a_sandboxed_kernel_of_a_killed_zygote_ends_and_the_sandbox_stays(
 ) -> None:
     run_dir = spec.run_dir / "sandboxed"
     run_dir.mkdir()
-    mine = KernelSpec(spec.cwd, {"PATH": os.defpath}, run_dir, tmp_path / "outputs")
+    own_spec = KernelSpec(spec.cwd, {"PATH": os.defpath}, run_dir, tmp_path / "outputs")
     others = set(psutil.Process().children())
-    async with open_sandbox(mine) as sandbox, KernelServer(sealed=True) as zygote:
+    async with open_sandbox(own_spec) as sandbox, KernelServer(sealed=True) as zygote:
         handle = await sandbox.handle()
         bwraps = set(psutil.Process().children()) - others
-        async with JupyterKernel(replace(mine, sandbox_handle=sandbox.handle), lambda event: None, zygote) as kernel:
+        async with JupyterKernel(
+            replace(own_spec, sandbox_handle=sandbox.handle), lambda event: None, zygote
+        ) as kernel:
             await kernel.execute("1", 30)
             (victim,) = set(psutil.Process().children()) - others - bwraps
             below = victim.children(recursive=True)
             assert 2 == len(below), "the kernel, and its stand-in outside"
             victim.kill()
             await eventually(lambda: not any(is_alive(process.pid) for process in below))
-            assert "42\n" == await after_its_death(kernel, "6 * 7")
+            assert "42\n" == await second_result_after_death(kernel, "6 * 7")
         assert handle == await sandbox.handle()
 
 
@@ -199,11 +201,11 @@ async def test_random_killing_is_survived_and_reported(spec: KernelSpec, tmp_pat
     async def work(n: int) -> list[str]:
         run_dir = spec.run_dir / f"stress-{n}"
         run_dir.mkdir()
-        mine = KernelSpec(spec.cwd, {"PATH": os.defpath, "LEAK": mark}, run_dir, tmp_path / "outputs")
-        async with JupyterKernel(mine, lambda event: None, zygote) as kernel:
-            return [await reported(kernel) for _ in range(4)]
+        own_spec = KernelSpec(spec.cwd, {"PATH": os.defpath, "LEAK": mark}, run_dir, tmp_path / "outputs")
+        async with JupyterKernel(own_spec, lambda event: None, zygote) as kernel:
+            return [await run_cell(kernel) for _ in range(4)]
 
-    async def reported(kernel: JupyterKernel) -> str:
+    async def run_cell(kernel: JupyterKernel) -> str:
         try:
             return (await kernel.execute("!sleep 0.2\nprint('fine')", 60)).text
         except KernelError as error:  # it was killed twice while it started; this is reported, too
@@ -215,8 +217,8 @@ async def test_random_killing_is_survived_and_reported(spec: KernelSpec, tmp_pat
         for round_ in range(1_000):
             await asyncio.sleep(chance.uniform(0, 0.3))
             with contextlib.suppress(psutil.Error, IndexError):
-                ours = set(psutil.Process().children()) - others
-                kernels = [kernel for below in ours for kernel in below.children()]
+                zygotes = set(psutil.Process().children()) - others
+                kernels = [kernel for below in zygotes for kernel in below.children()]
                 victim = chance.choice(kernels)
                 if round_ == 5:
                     victim = victim.parents()[0]
@@ -238,9 +240,9 @@ async def test_random_killing_is_survived_and_reported(spec: KernelSpec, tmp_pat
 async def test_closing_the_zygote_kills_detached_processes_of_its_kernels(spec: KernelSpec, tmp_path: Path) -> None:
     short = spec.run_dir / "away"
     short.mkdir()
-    mine = KernelSpec(spec.cwd, {"PATH": os.defpath}, short, tmp_path / "outputs")
+    own_spec = KernelSpec(spec.cwd, {"PATH": os.defpath}, short, tmp_path / "outputs")
     async with KernelServer() as zygote:
-        async with JupyterKernel(mine, lambda event: None, zygote) as kernel:
+        async with JupyterKernel(own_spec, lambda event: None, zygote) as kernel:
             away = "echo $$ > pids; sleep 65 & echo $! >> pids; touch away; exec sleep 65"
             await kernel.execute(
                 f"!env -i /usr/bin/setsid /bin/sh -c '{away}' & until [ -e away ]; do sleep 0.01; done", 30
@@ -255,8 +257,8 @@ async def test_a_kernel_runs_as_a_plain_process_too(open_kernel: OpenKernel) -> 
         assert await bench.run("x = 6\nx * 7") == "42\n"
         assert "rlm.inside" in await bench.run("open('/proc/self/cmdline').read()")
         assert (await bench.run("import time; time.sleep(60)", timeout=0.5)).endswith("variables are kept]")
-        seen = await bench.run("import os; os._exit(9)")
-        assert "exited with code 9" in seen
+        output = await bench.run("import os; os._exit(9)")
+        assert "exited with code 9" in output
         assert await bench.run("!echo hi") == "hi\n"
 
 

@@ -34,7 +34,7 @@ except RlmError as error:
 """
 
 
-def asked(url: str, **environ: str) -> str:
+def error_of(url: str, **environ: str) -> str:
     """Send a request with these environment variables, and return the error."""
     env = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()} | environ
     return subprocess.run([sys.executable, "-c", ASK, url], env=env, capture_output=True, text=True, check=True).stdout
@@ -137,16 +137,18 @@ def test_a_url_that_only_looks_odd_is_accepted(url: str) -> None:
 
 
 def test_a_url_that_only_the_http_client_refuses_is_reported_with_its_variable_too() -> None:
-    assert "The base URL http://☃.net/v1 cannot be used: the HTTP client does not accept it" in asked("http://☃.net/v1")
-    reported = asked("http://api.example.invalid/v1", all_proxy="http://user:word-1@☃.net")
-    assert reported.startswith(
+    assert "The base URL http://☃.net/v1 cannot be used: the HTTP client does not accept it" in error_of(
+        "http://☃.net/v1"
+    )
+    output = error_of("http://api.example.invalid/v1", all_proxy="http://user:word-1@☃.net")
+    assert output.startswith(
         "The URL of the proxy, all_proxy, cannot be used: the HTTP client does not accept it as a URL."
     )
 
 
 def test_a_query_belongs_to_each_request() -> None:
     with Scripted(always(text("hi"))) as server:
-        assert asked(f"{server.url}/chat/completions?api-version=7") == "hi\n"
+        assert error_of(f"{server.url}/chat/completions?api-version=7") == "hi\n"
     assert server.requests[0].path == "/v1/chat/completions?api-version=7"
 
 
@@ -207,23 +209,23 @@ def test_a_proxy_with_an_unknown_scheme_is_refused_with_its_variable(scheme: str
 
 def test_a_proxy_that_refuses_is_named_and_not_the_server() -> None:
     port = closed_port()
-    reported = asked("http://api.example.invalid/v1", HTTP_PROXY=f"http://user:secret@127.0.0.1:{port}")
-    assert reported.startswith(f"connection refused by the proxy 127.0.0.1:{port}")
-    assert reported.endswith("Is the proxy running? Check HTTP_PROXY.\n")
-    assert "secret" not in reported
-    reported = asked("https://api.example.invalid/v1", https_proxy="http://no-such-proxy.invalid:1")
-    assert reported.startswith("the name of the proxy no-such-proxy.invalid:1 cannot be resolved")
-    assert reported.endswith("Is the proxy running? Check https_proxy.\n")
+    output = error_of("http://api.example.invalid/v1", HTTP_PROXY=f"http://user:secret@127.0.0.1:{port}")
+    assert output.startswith(f"connection refused by the proxy 127.0.0.1:{port}")
+    assert output.endswith("Is the proxy running? Check HTTP_PROXY.\n")
+    assert "secret" not in output
+    output = error_of("https://api.example.invalid/v1", https_proxy="http://no-such-proxy.invalid:1")
+    assert output.startswith("the name of the proxy no-such-proxy.invalid:1 cannot be resolved")
+    assert output.endswith("Is the proxy running? Check https_proxy.\n")
     with Scripted(always(error(502, "no way"))) as proxy:
-        reported = asked("https://api.example.invalid/v1", ALL_PROXY=proxy.url)
-    assert reported.startswith(f"the proxy {proxy.url.split('/')[2]} refuses to connect (")
-    assert reported.endswith("Check ALL_PROXY, or name the server in NO_PROXY.\n")
+        output = error_of("https://api.example.invalid/v1", ALL_PROXY=proxy.url)
+    assert output.startswith(f"the proxy {proxy.url.split('/')[2]} refuses to connect (")
+    assert output.endswith("Check ALL_PROXY, or name the server in NO_PROXY.\n")
 
 
 def test_a_proxy_that_wants_a_password_is_reported_as_such() -> None:
     with Scripted(always(error(407, "who are you?"))) as proxy:
-        reported = asked("http://api.example.invalid/v1", http_proxy=proxy.url)
-    assert reported.startswith("407 Proxy Authentication Required: who are you?. Set user and password")
+        output = error_of("http://api.example.invalid/v1", http_proxy=proxy.url)
+    assert output.startswith("407 Proxy Authentication Required: who are you?. Set user and password")
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR"])
@@ -241,14 +243,14 @@ def test_http_spoken_to_https_and_the_reverse_are_reported_as_such() -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(Path(scripted.__file__).with_name("untrusted.pem"))
     with Scripted(always(text("hi")), tls=tls) as server:
-        assert "uses https, not http. Set RLM_BASE_URL" in asked(server.url.replace("https", "http"))
+        assert "uses https, not http. Set RLM_BASE_URL" in error_of(server.url.replace("https", "http"))
     with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as plain:  # answers 400 to bytes that are not HTTP
         threading.Thread(target=plain.serve_forever, daemon=True).start()
-        assert "uses http, not https. Set RLM_BASE_URL" in asked(f"https://127.0.0.1:{plain.server_port}/v1")
+        assert "uses http, not https. Set RLM_BASE_URL" in error_of(f"https://127.0.0.1:{plain.server_port}/v1")
         plain.shutdown()
 
 
 def test_a_redirect_that_loses_the_request_is_reported_with_its_target() -> None:
     moved = scripted.Answer(status=301, headers={"Location": "/v2/"})
     with Scripted(lambda request: moved if request.path.startswith("/v1") else error(405, "GET?")) as server:
-        assert asked(server.url) == "the server redirects to /v2/. Set RLM_BASE_URL to that URL.\n"
+        assert error_of(server.url) == "the server redirects to /v2/. Set RLM_BASE_URL to that URL.\n"

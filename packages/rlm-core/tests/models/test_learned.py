@@ -78,7 +78,8 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(
-    ("adaptation", "status", "words"), [(wanted, *said) for wanted, all_said in WORDINGS.items() for said in all_said]
+    ("adaptation", "status", "words"),
+    [(wanted, *wording) for wanted, wordings in WORDINGS.items() for wording in wordings],
 )
 def test_a_refusal_shows_which_form_is_accepted(adaptation: Adaptation, status: int, words: str) -> None:
     assert wanted_adaptation(HTTPError(status, words), BODY) is adaptation
@@ -108,11 +109,11 @@ NO_PICTURES = [
 @pytest.mark.parametrize(("status", "words"), NO_PICTURES)
 def test_pictures_are_left_out_if_they_are_refused(status: int, words: str) -> None:
     plain: Wire = {"messages": [{"role": "user", "content": "draw"}]}
-    shown: Wire = {"messages": [*plain["messages"], PICTURE]}
-    assert wanted_adaptation(HTTPError(status, words), shown) is Adaptation.NO_PICTURES
+    body: Wire = {"messages": [*plain["messages"], PICTURE]}
+    assert wanted_adaptation(HTTPError(status, words), body) is Adaptation.NO_PICTURES
     assert wanted_adaptation(HTTPError(status, words), plain) is None
 
 
 def test_if_a_refusal_is_ambiguous_pictures_are_dropped_last() -> None:
-    shown: Wire = {"messages": [*BODY["messages"], PICTURE]}
-    assert wanted_adaptation(HTTPError(400, "'content' must be a string"), shown) is Adaptation.TEXT_CONTENT
+    body: Wire = {"messages": [*BODY["messages"], PICTURE]}
+    assert wanted_adaptation(HTTPError(400, "'content' must be a string"), body) is Adaptation.TEXT_CONTENT

@@ -18,7 +18,7 @@ from rlm_testkit.scripted import Answer, Request, Script, Scripted, error, text
 from rlm_testkit.waiting import TIMEOUT, eventually
 
 
-class AtOnce:
+class ConcurrencyLimit:
     """Accepts up to `most` requests at once, holds them until it may answer, and refuses others. Only the server's
     thread runs it.
     """
@@ -53,13 +53,13 @@ class Agents:
     def __init__(self, client: OpenAIClient) -> None:
         self.client = client
         self.events: dict[int, list[Event]] = {}
-        self.asked: list[asyncio.Task[object]] = []
+        self.tasks: list[asyncio.Task[object]] = []
 
     def ask(self, depth: int, count: int = 1) -> None:
         for _ in range(count):
             events = self.events[len(self.events)] = []
             model = self.client.model("m", depth=depth, sink=events.append, stream=False)
-            self.asked.append(asyncio.create_task(model.complete([User("hi")], [])))
+            self.tasks.append(asyncio.create_task(model.complete([User("hi")], [])))
 
     @property
     def notices(self) -> list[str]:
@@ -89,7 +89,7 @@ async def agents(script: Script) -> AsyncIterator[tuple[Agents, Scripted]]:
     ids=lambda refusal: str(refusal.status),
 )
 async def test_an_overloaded_provider_gets_fewer_requests_and_the_root_comes_first(refusal: Answer) -> None:
-    script = AtOnce(4, refusal)
+    script = ConcurrencyLimit(4, refusal)
     async with agents(script) as (all_agents, server):
         all_agents.ask(1, 24)
         await eventually(lambda: all_agents.are_queued(20, server, 4))
@@ -101,7 +101,7 @@ async def test_an_overloaded_provider_gets_fewer_requests_and_the_root_comes_fir
         # requests that are sent at once may arrive in any order; no other request may arrive before the root's
         await eventually(lambda: any(request.depth == 0 for request in server.requests[sent : sent + 4]))
         script.may_leave = 1000
-        await asyncio.gather(*all_agents.asked)
+        await asyncio.gather(*all_agents.tasks)
     [notice] = all_agents.notices
     assert f"127.0.0.1:{server.url.split(':')[2][:-3]} has too many requests ({refusal.status} " in notice
 
@@ -117,7 +117,7 @@ async def test_all_agents_wait_as_long_as_one_was_asked_to() -> None:
         await eventually(lambda: any(isinstance(event, Retried) for event in all_agents.events[0]))
         all_agents.ask(0)
         all_agents.ask(1, 3)
-        await asyncio.gather(*all_agents.asked)
+        await asyncio.gather(*all_agents.tasks)
     first, *others = (request.at for request in server.requests)
     assert 5 == len(others)
     assert min(others) - first >= 0.4

@@ -27,7 +27,7 @@ from rlm_testkit.waiting import TIMEOUT
 CODES: dict[type[Exception], int] = {CredentialsError: 4, ModelUnavailable: 75, ModelError: 1}
 
 
-def ends(client: OpenAIClient, events: list[Event], *, stream: bool) -> Agent:
+def open_agent(client: OpenAIClient, events: list[Event], *, stream: bool) -> Agent:
     model = client.model("gpt-9", depth=0, sink=events.append, stream=stream)
     return Agent(model=model, tools=Toolbox(), context=Compact(), limits=TurnLimit(3), sink=events.append)
 
@@ -46,7 +46,7 @@ def url_of(fault: Fault) -> Iterator[str]:
             yield server.url
 
 
-def quick(url: str, fault: Fault | None = None, *, budget: float = TIMEOUT) -> OpenAIClient:
+def open_client(url: str, fault: Fault | None = None, *, budget: float = TIMEOUT) -> OpenAIClient:
     """A client with a read timeout of 0.2 s if the fault is a silent server, otherwise a long one."""
     silent = fault is not None and fault.sees.startswith("no answer in time")
     wait = 0.2 if silent else TIMEOUT
@@ -70,8 +70,8 @@ CASES = [
 async def test_a_fault_that_stays_ends_as_the_table_says(fault: Fault, streamed: bool) -> None:
     events: list[Event] = []
     with url_of(fault) as url:
-        async with quick(url, fault, budget=0.3 if fault.retried in (BRIEFLY, BUDGET) else TIMEOUT) as client:
-            agent = ends(client, events, stream=streamed)
+        async with open_client(url, fault, budget=0.3 if fault.retried in (BRIEFLY, BUDGET) else TIMEOUT) as client:
+            agent = open_agent(client, events, stream=streamed)
             if fault.code in CODES.values():
                 with pytest.raises(RlmError, match=as_reported(fault.sees)) as caught:
                     await agent.run(System("s"), User("task"))
@@ -91,8 +91,8 @@ async def test_a_fault_that_stays_ends_as_the_table_says(fault: Fault, streamed:
 async def test_a_fault_that_passes_costs_a_notice_and_nothing_else(fault: Fault, streamed: bool) -> None:
     events: list[Event] = []
     with Scripted(lambda _: text("well") if len(server.requests) > 1 else fault.answer) as server:
-        async with quick(server.url, fault) as client:
-            result = await ends(client, events, stream=streamed).run(System("s"), User("task"))
+        async with open_client(server.url, fault) as client:
+            result = await open_agent(client, events, stream=streamed).run(System("s"), User("task"))
     assert (result.answer, result.stop) == ("well", Stop.DONE)
     if fault.streamed in (None, streamed):
         notice = next(event for event in events if isinstance(event, Retried))
@@ -104,7 +104,7 @@ async def test_a_fault_that_passes_costs_a_notice_and_nothing_else(fault: Fault,
 @pytest.mark.parametrize(("status", "words"), OVERFLOWS)
 async def test_every_wording_of_a_context_that_is_too_long_is_known(status: int, words: str, streamed: bool) -> None:
     with Scripted(always(error(status, words))) as server:
-        async with quick(server.url) as client:
+        async with open_client(server.url) as client:
             model = client.model("m", depth=0, sink=lambda _: None, stream=streamed)
             with pytest.raises(ContextTooLong):
                 await model.complete([User("task")], [])
@@ -114,8 +114,8 @@ async def test_every_wording_of_a_context_that_is_too_long_is_known(status: int,
 @pytest.mark.parametrize(("status", "words"), FILTERED)
 async def test_a_refusal_by_a_content_filter_stops_the_run_with_its_words(status: int, words: str) -> None:
     with Scripted(always(error(status, words))) as server:
-        async with quick(server.url) as client:
-            result = await ends(client, [], stream=False).run(User("task"))
+        async with open_client(server.url) as client:
+            result = await open_agent(client, [], stream=False).run(User("task"))
         assert len(server.requests) == 1
     assert result.stop is Stop.CONTENT_FILTER
     assert words in result.words
@@ -124,8 +124,8 @@ async def test_a_refusal_by_a_content_filter_stops_the_run_with_its_words(status
 async def test_a_content_filter_in_the_middle_of_a_stream_stops_the_run_with_its_words() -> None:
     body = b'data: {"error": {"message": "blocked", "code": "content_filter"}}\n\n'
     with Scripted(always(Answer(body))) as server:
-        async with quick(server.url) as client:
-            result = await ends(client, [], stream=True).run(User("task"))
+        async with open_client(server.url) as client:
+            result = await open_agent(client, [], stream=True).run(User("task"))
     assert (result.stop, "blocked" in result.words) == (Stop.CONTENT_FILTER, True)
 
 
@@ -133,8 +133,8 @@ async def test_a_content_filter_in_the_middle_of_a_stream_stops_the_run_with_its
 async def test_an_empty_message_is_asked_for_again_in_the_other_form(streamed: bool) -> None:
     empty = text(None, reasoning_content="I should answer.")
     with Scripted(lambda request: empty if request.streamed == streamed else text("well")) as server:
-        async with quick(server.url) as client:
-            result = await ends(client, [], stream=streamed).run(User("task"))
+        async with open_client(server.url) as client:
+            result = await open_agent(client, [], stream=streamed).run(User("task"))
         assert [request.streamed for request in server.requests] == [streamed, not streamed]
     assert (result.answer, result.stop) == ("well", Stop.DONE)
 
@@ -146,7 +146,7 @@ async def test_an_empty_message_is_asked_for_again_in_the_other_form(streamed: b
 )
 async def test_too_many_tokens_a_minute_is_not_a_long_context(words: str, streamed: bool) -> None:
     with Scripted(in_order(error(429, words), text("well"))) as server:
-        async with quick(server.url) as client:
+        async with open_client(server.url) as client:
             model = client.model("m", depth=0, sink=lambda _: None, stream=streamed)
             assert (await model.complete([User("task")], [])).message.text == "well"
 
@@ -155,8 +155,8 @@ async def test_too_many_tokens_a_minute_is_not_a_long_context(words: str, stream
 @pytest.mark.parametrize("answer", CALLS.values(), ids=CALLS)
 async def test_calls_are_repaired_and_the_provider_gets_them_back_repaired(answer: Answer, streamed: bool) -> None:
     with Scripted(in_order(answer, text("done"))) as server:
-        async with quick(server.url) as client:
-            result = await ends(client, [], stream=streamed).run(User("task"))
+        async with open_client(server.url) as client:
+            result = await open_agent(client, [], stream=streamed).run(User("task"))
         assert result.answer == "done"
         asked, *answers = server.requests[1].messages[1:]
     ids = [call["id"] for call in asked["tool_calls"]]
@@ -173,7 +173,7 @@ async def test_a_certificate_that_nobody_trusts_is_reported_at_once(streamed: bo
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(Path(scripted.__file__).with_name("untrusted.pem"))
     with Scripted(always(text("hi")), tls=tls) as server:
-        async with quick(server.url) as client:
+        async with open_client(server.url) as client:
             model = client.model("m", depth=0, sink=lambda _: None, stream=streamed)
             with pytest.raises(ModelError, match=r"certificate of 127.0.0.1:\d+ is not trusted .*Set SSL_CERT_FILE"):
                 await model.complete([User("task")], [])

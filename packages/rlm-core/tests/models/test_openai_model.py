@@ -44,7 +44,7 @@ from rlm_testkit.scripted import (
 BASH = {"name": "bash", "description": "d", "parameters": {"type": "object", "properties": {}}}
 
 
-class Asked:
+class ObservedModel:
     """A model, and the events that it emitted."""
 
     def __init__(self, model: EndpointModel, events: list[Event]) -> None:
@@ -64,7 +64,7 @@ class Asked:
 
 
 @asynccontextmanager
-async def asking(
+async def open_model(
     url: str,
     key: str | None = "sk-1",
     *,
@@ -74,11 +74,11 @@ async def asking(
     params: dict[str, Any] | None = None,
     api: str = "auto",
     **waits: Any,
-) -> AsyncIterator[Asked]:
+) -> AsyncIterator[ObservedModel]:
     events: list[Event] = []
     options: dict[str, Any] = {"budget": 30, "first_pause": 0.02} | waits
     async with OpenAIClient(Endpoint(url, key), retries, api=api, **options) as client:
-        yield Asked(client.model("m", params, depth=depth, sink=events.append, stream=stream), events)
+        yield ObservedModel(client.model("m", params, depth=depth, sink=events.append, stream=stream), events)
 
 
 # ---- what is sent
@@ -86,7 +86,7 @@ async def asking(
 
 async def test_a_request_contains_only_the_conversation_and_the_parameters() -> None:
     with Scripted(text("hi")) as server:
-        async with asking(server.url, params={"temperature": 0}) as ask:
+        async with open_model(server.url, params={"temperature": 0}) as ask:
             await ask()
             assert ask.model.params == {"temperature": 0}
     assert server.requests[0].path == "/v1/chat/completions"
@@ -99,7 +99,7 @@ async def test_a_request_contains_only_the_conversation_and_the_parameters() -> 
 
 async def test_tools_are_sent_and_a_choice_only_when_it_is_none() -> None:
     with Scripted(always(text("hi"))) as server:
-        async with asking(server.url) as ask:
+        async with open_model(server.url) as ask:
             await ask(tools=[BASH])
             await ask(tools=[BASH], tool_choice="none")
             await ask(tool_choice="none")
@@ -113,7 +113,7 @@ async def test_tools_are_sent_and_a_choice_only_when_it_is_none() -> None:
 
 async def test_the_depth_and_the_key_are_headers() -> None:
     with Scripted(text("hi")) as server:
-        async with asking(server.url, "sk-secret", depth=3) as ask:
+        async with open_model(server.url, "sk-secret", depth=3) as ask:
             await ask()
     assert server.requests[0].depth == 3
     assert server.requests[0].headers["authorization"] == "Bearer sk-secret"
@@ -153,7 +153,7 @@ asyncio.run(main(sys.argv[1]))
 async def test_the_answer_is_sent_back_unchanged() -> None:
     answer = calls(("bash", {"a": "é"}), reasoning_content="hm", extra={"signature": "s"})
     with Scripted(answer, text("done")) as server:
-        async with asking(server.url) as ask:
+        async with open_model(server.url) as ask:
             reply = await ask(tools=[BASH])
             result = ToolResult(reply.message.calls[0], "out")
             await ask.model.complete([User("hi"), reply.message, result], [BASH])
@@ -164,7 +164,7 @@ async def test_the_answer_is_sent_back_unchanged() -> None:
 
 async def test_a_text_that_cannot_be_sent_is_repaired() -> None:
     with Scripted(text("hi")) as server:
-        async with asking(server.url) as ask:
+        async with open_model(server.url) as ask:
             await ask("half \ud83d of it")
     assert server.requests[0].last == "half \ufffd of it"
 
@@ -186,7 +186,7 @@ async def test_a_stream_is_reported_as_it_comes_and_gives_the_same_reply() -> No
     replies = []
     for stream in (False, True):
         with Scripted(answer) as server:
-            async with asking(server.url, stream=stream) as ask:
+            async with open_model(server.url, stream=stream) as ask:
                 replies.append(await ask(tools=[BASH]))
                 assert ask.streamed == ("thinking aloud " * 9 if stream else "")
         assert server.requests[0].streamed == stream
@@ -195,21 +195,21 @@ async def test_a_stream_is_reported_as_it_comes_and_gives_the_same_reply() -> No
 
 
 async def test_text_is_reported_before_the_answer_is_complete() -> None:
-    heard = asyncio.Event()
-    answer = replace(text("one two three"), piece=4, gate=lambda piece: b"one" not in piece or heard.is_set())
+    received = asyncio.Event()
+    answer = replace(text("one two three"), piece=4, gate=lambda piece: b"one" not in piece or received.is_set())
     with Scripted(answer) as server:
-        async with asking(server.url, stream=True) as ask:
+        async with open_model(server.url, stream=True) as ask:
             running = asyncio.create_task(ask())
             while not ask.streamed:
                 await asyncio.sleep(0.001)
             assert (ask.streamed, running.done()) == ("one ", False)
-            heard.set()
+            received.set()
             assert (await running).message.text == ask.streamed == "one two three"
 
 
 async def test_a_stream_that_breaks_off_comes_again_after_the_notice() -> None:
     with Scripted(half(text("first try")), text("second try")) as server:
-        async with asking(server.url, stream=True) as ask:
+        async with open_model(server.url, stream=True) as ask:
             assert (await ask()).message.text == "second try"
     assert isinstance(ask.events[0], Delta | Retried)
     last_notice = max(number for number, event in enumerate(ask.events) if isinstance(event, Retried))
@@ -226,7 +226,7 @@ def without(name: str, wording: str) -> Script:
 
 async def test_a_server_that_refuses_stream_options_is_asked_without() -> None:
     with Scripted(without("stream_options", "Unrecognized argument: stream_options")) as server:
-        async with asking(server.url, stream=True) as ask:
+        async with open_model(server.url, stream=True) as ask:
             assert (await ask()).usage.estimated
             assert ask.streamed == "hi"
             await ask()
@@ -250,7 +250,7 @@ async def test_a_refusal_counts_for_all_agents_that_were_under_way() -> None:
 )
 async def test_a_server_that_refuses_to_stream_is_asked_for_the_whole_response(words: str) -> None:
     with Scripted(without("stream", words)) as server:
-        async with asking(server.url, stream=True) as ask:
+        async with open_model(server.url, stream=True) as ask:
             assert (await ask()).message.text == "hi"
             assert ask.retries == []
     assert [request.streamed for request in server.requests] == [True, False]
@@ -258,7 +258,7 @@ async def test_a_server_that_refuses_to_stream_is_asked_for_the_whole_response(w
 
 async def test_a_failing_upstream_is_not_a_refusal_to_stream() -> None:
     with Scripted(error(500, "upstream connect error: not reachable"), text("hi")) as server:
-        async with asking(server.url, stream=True) as ask:
+        async with open_model(server.url, stream=True) as ask:
             await ask()
     assert [request.streamed for request in server.requests] == [True, True]
     assert len(ask.retries) == 1
@@ -266,7 +266,7 @@ async def test_a_failing_upstream_is_not_a_refusal_to_stream() -> None:
 
 async def test_a_stream_may_be_asked_for_with_a_parameter_of_the_model() -> None:
     with Scripted(text("hi")) as server:
-        async with asking(server.url, params={"stream": True, "stream_options": {}, "seed": 1}) as ask:
+        async with open_model(server.url, params={"stream": True, "stream_options": {}, "seed": 1}) as ask:
             assert (await ask()).message.text == "hi"
             assert ask.model.params == {"seed": 1}
     assert server.requests[0].streamed
@@ -275,7 +275,7 @@ async def test_a_stream_may_be_asked_for_with_a_parameter_of_the_model() -> None
 async def test_a_server_that_does_not_stream_though_asked_is_understood() -> None:
     body = json.dumps(text("hi").body).encode()
     with Scripted(Answer(body, headers={"Content-Type": "application/json"})) as server:
-        async with asking(server.url, stream=True) as ask:
+        async with open_model(server.url, stream=True) as ask:
             assert (await ask()).message.text == "hi"
 
 
@@ -284,7 +284,7 @@ async def test_a_server_that_does_not_stream_though_asked_is_understood() -> Non
 
 async def test_a_retry_after_is_obeyed() -> None:
     with Scripted(error(429, "slow down", retry_after="1"), text("hi")) as server:
-        async with asking(server.url) as ask:
+        async with open_model(server.url) as ask:
             await ask()
     first, second = (request.at for request in server.requests)
     assert second - first >= 1
@@ -308,8 +308,8 @@ async def test_each_wait_is_chosen_at_random() -> None:
 
     with Scripted(script) as server:
         async with OpenAIClient(Endpoint(server.url, "k"), 0, first_pause=0.02) as client:  # the first three are equal
-            found = await asyncio.gather(*(waits(client) for _ in range(20)))
-    assert any(each != sorted(each) for each in found), (
+            all_waits = await asyncio.gather(*(waits(client) for _ in range(20)))
+    assert any(each != sorted(each) for each in all_waits), (
         "the longest wait so far must not become the lower limit of the next one"
     )
 
@@ -318,7 +318,7 @@ async def test_the_waits_grow_whatever_the_provider_asks_and_the_notices_count()
     with Scripted(
         *[error(500, "no")] * 2, error(500, "no", retry_after="0.01"), error(429, "slow"), text("hi")
     ) as server:
-        async with asking(server.url, retries=9) as ask:
+        async with open_model(server.url, retries=9) as ask:
             await ask()
     assert [event.attempt for event in ask.retries] == [1, 2, 3, 4]
     waits = [event.wait for event in ask.retries]
@@ -344,7 +344,7 @@ def test_the_tries_of_the_sdk_come_at_its_pace(quick: int, waits: list[float]) -
 
 async def test_all_tries_of_one_request_are_known_as_one() -> None:
     with Scripted(reset(), error(500, "no"), text("hi"), text("ho")) as server:
-        async with asking(server.url, retries=5) as ask:
+        async with open_model(server.url, retries=5) as ask:
             await ask()
             await ask()
     headers = [request.headers for request in server.requests]
@@ -359,7 +359,7 @@ async def test_all_tries_of_one_request_are_known_as_one() -> None:
 async def test_when_the_budget_is_spent_the_error_has_the_number_of_tries_and_their_duration() -> None:
     began = time.monotonic()
     with Scripted(*[error(500, "no", retry_after="0.1")] * 3, error(500, "no", retry_after="899.9")) as server:
-        async with asking(server.url, retries=5, budget=900) as ask:
+        async with open_model(server.url, retries=5, budget=900) as ask:
             with pytest.raises(ModelUnavailable, match=r"\(4 times, for [\d.]+ s\)") as caught:
                 await ask()
     seconds = float(str(caught.value).rpartition("for ")[2].partition(" s)")[0])
@@ -376,9 +376,9 @@ SILENT = {
 }
 
 
-async def silence_report(url: str, begun: Callable[[Asked], object]) -> Waiting:
+async def silence_report(url: str, begun: Callable[[ObservedModel], object]) -> Waiting:
     """Once `begun` is true, return the notice that is emitted while no data arrives. Every time limit is very long."""
-    async with asking(url, stream=True, notice=0.02, read_timeout=600) as ask:
+    async with open_model(url, stream=True, notice=0.02, read_timeout=600) as ask:
         running = asyncio.create_task(ask())
         while not begun(ask):
             await asyncio.sleep(0.001)
@@ -516,7 +516,7 @@ async def test_a_reply_is_understood_in_every_form_under_any_content_type(stream
     }
     packed = Answer(gzip.compress(SPELLINGS["CRLF"]), headers={"Content-Encoding": "gzip"})
     with Scripted(*answers.values(), packed) as server:
-        async with asking(server.url, stream=stream) as ask:
+        async with open_model(server.url, stream=stream) as ask:
             for way in (*answers, "gzip"):
                 assert (await ask()).message.text == "hello", way
             assert ask.retries == []
@@ -529,17 +529,17 @@ def to(status: int, where: str) -> Answer:
 async def test_a_redirect_is_reported_or_followed_to_its_end() -> None:
     with Scripted(text("hi")) as other, closing(socket.socket()) as nobody:
         nobody.bind(("127.0.0.1", 0))
-        gone = f"127.0.0.1:{nobody.getsockname()[1]}"
+        closed_address = f"127.0.0.1:{nobody.getsockname()[1]}"
         answers = [to(301, "https://a.test/v1"), to(302, "/login"), to(307, f"{other.url}/chat/completions")]
-        answers += [to(308, f"http://{gone}/"), *[to(307, "/v1/chat/completions")] * 6]
+        answers += [to(308, f"http://{closed_address}/"), *[to(307, "/v1/chat/completions")] * 6]
         with Scripted(*answers) as server:
-            async with asking(server.url, budget=0.001) as ask:
+            async with open_model(server.url, budget=0.001) as ask:
                 with pytest.raises(ModelError, match=r"the server redirects to https://a.test/v1. Set RLM_BASE_URL"):
                     await ask()
                 with pytest.raises(ModelError, match="the server redirects to /login"):
                     await ask()
                 assert (await ask()).message.text == "hi"
-                with pytest.raises(ModelUnavailable, match=f"connection refused by {gone}"):
+                with pytest.raises(ModelUnavailable, match=f"connection refused by {closed_address}"):
                     await ask()
                 with pytest.raises(ModelError, match=r"127.0.0.1:\d+ redirects again and again. Check RLM_BASE_URL"):
                     await ask()
@@ -563,7 +563,7 @@ UNUSABLE = [
 
 async def test_a_redirect_to_an_invalid_url_is_reported_at_once() -> None:
     with Scripted(*[to(307 + index % 2, where) for index, where in enumerate(UNUSABLE)]) as server:
-        async with asking(server.url) as ask:
+        async with open_model(server.url) as ask:
             for where in UNUSABLE:
                 with pytest.raises(
                     ModelError, match=r"the server redirects to .* cannot be used: .* Check RLM_"
@@ -586,7 +586,7 @@ async def test_a_redirect_to_an_invalid_url_is_reported_at_once() -> None:
 )
 async def test_the_text_of_an_error_with_status_200_is_reported(body: bytes, words: str) -> None:
     with Scripted(always(Answer(body))) as server:
-        async with asking(server.url, budget=0.001) as ask:
+        async with open_model(server.url, budget=0.001) as ask:
             with pytest.raises(ModelUnavailable, match=re.escape(words)):
                 await ask()
 
@@ -626,7 +626,7 @@ ODD = {
 @pytest.mark.parametrize("answer", ODD.values(), ids=ODD)
 async def test_nothing_that_a_server_sends_is_an_error_of_rlm(answer: Answer) -> None:
     with Scripted(always(answer)) as server:
-        async with asking(server.url, budget=0.001) as ask:
+        async with open_model(server.url, budget=0.001) as ask:
             with pytest.raises(ModelError):
                 await ask()
 
@@ -636,7 +636,7 @@ async def test_arguments_may_be_nested_because_they_become_a_text(levels: int) -
     arguments = f'{{"code": {nested(levels, "1")}}}'
     message = f'{{"tool_calls": [{{"function": {{"name": "bash", "arguments": {arguments}}}}}]}}'
     with Scripted(always(Answer(f'{{"choices": [{{"message": {message}}}]}}'.encode()))) as server:
-        async with asking(server.url, budget=0.001) as ask:
+        async with open_model(server.url, budget=0.001) as ask:
             try:
                 assert (await ask()).message.calls[0].arguments == arguments
             except ModelError:
@@ -675,7 +675,7 @@ async def test_after_an_unreadable_stream_whole_responses_are_requested_from_the
         return Answer(garbled) if request.streamed else text("hi")
 
     with Scripted(script) as server:
-        async with asking(server.url, stream=True) as ask:
+        async with open_model(server.url, stream=True) as ask:
             for _ in range(3):
                 assert (await ask()).message.text == "hi"
     assert [request.body.get("stream") for request in server.requests] == [True, False, False, False]
@@ -690,7 +690,7 @@ async def test_after_an_unreadable_response_streams_are_requested_from_then_on(g
         return text("hi") if request.streamed else Answer(garbled)
 
     with Scripted(script) as server:
-        async with asking(server.url) as ask:
+        async with open_model(server.url) as ask:
             for _ in range(2):
                 assert (await ask()).message.text == "hi"
     assert [request.streamed for request in server.requests] == [False, True, True]
@@ -706,7 +706,7 @@ async def test_after_an_unreadable_response_streams_are_requested_from_then_on(g
 )
 async def test_a_model_that_only_streams_is_asked_for_a_stream(words: str) -> None:
     with Scripted(lambda request: text("hi") if request.streamed else error(400, words)) as server:
-        async with asking(server.url) as ask:
+        async with open_model(server.url) as ask:
             assert [(await ask()).message.text for _ in range(2)] == ["hi", "hi"]
     assert [request.streamed for request in server.requests] == [False, True, True]
 
@@ -714,7 +714,7 @@ async def test_a_model_that_only_streams_is_asked_for_a_stream(words: str) -> No
 @pytest.mark.parametrize("stream", [False, True])
 async def test_cancelling_closes_the_connection(stream: bool) -> None:
     with Scripted(hang()) as server:
-        async with asking(server.url, stream=stream) as ask:
+        async with open_model(server.url, stream=stream) as ask:
             running = asyncio.create_task(ask())
             await asyncio.to_thread(server.wait, lambda s: s.requests)
             running.cancel()
@@ -726,7 +726,7 @@ async def test_cancelling_closes_the_connection(stream: bool) -> None:
 
 async def test_cancelling_in_the_middle_of_a_stream_closes_the_connection() -> None:
     with Scripted(text("word " * 1000).slowly(0.01)) as server:
-        async with asking(server.url, stream=True) as ask:
+        async with open_model(server.url, stream=True) as ask:
             running = asyncio.create_task(ask())
             while not ask.streamed:
                 await asyncio.sleep(0.001)
@@ -739,18 +739,18 @@ async def test_cancelling_in_the_middle_of_a_stream_closes_the_connection() -> N
 async def test_an_invalid_stream_is_closed_at_once() -> None:
     nonsense = Answer(b"data: []\n\n" * 2, headers={"Content-Type": "text/event-stream"})
     with Scripted(stall(nonsense), text("hi")) as server:
-        async with asking(server.url, stream=True) as ask:
+        async with open_model(server.url, stream=True) as ask:
             await ask()
             await asyncio.to_thread(server.wait, lambda s: s.seen["left"] == 1)
 
 
 async def test_a_key_that_the_provider_repeats_is_not_shown() -> None:
     with Scripted(error(401, "Incorrect API key: sk-very-secret")) as server:
-        async with asking(server.url, "sk-very-secret") as ask:
+        async with open_model(server.url, "sk-very-secret") as ask:
             with pytest.raises(CredentialsError, match=re.escape("Incorrect API key: [redacted]")):
                 await ask()
     with Scripted(error(500, "key sk-very-secret"), error(400, "bad")) as server:
-        async with asking(server.url, "sk-very-secret") as ask:
+        async with open_model(server.url, "sk-very-secret") as ask:
             with pytest.raises(ModelError):
                 await ask()
     assert "sk-very-secret" not in str(ask.events)
@@ -770,16 +770,16 @@ async def test_many_agents_share_one_client_and_its_connections() -> None:
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_lost_reply_is_requested_again_unchanged_in_case_the_server_has_stored_it(streamed: bool) -> None:
     """A proxy that caches the reply for an idempotency key refuses another body with the same key."""
-    kept: dict[str, dict[str, Any]] = {}
+    replies: dict[str, dict[str, Any]] = {}
 
     def script(request: Request) -> Answer:
-        body = kept.setdefault(request.headers["idempotency-key"], request.wire)
+        body = replies.setdefault(request.headers["idempotency-key"], request.wire)
         if body != request.wire:
             return error(400, "Idempotency-Key was reused with a different request")
         return html(200, "Bad Gateway") if len(server.requests) == 1 else text("the one")
 
     with Scripted(script) as server:
-        async with asking(server.url, stream=streamed) as ask:
+        async with open_model(server.url, stream=streamed) as ask:
             assert (await ask()).message.text == "the one"
     assert [streamed, not streamed, streamed] == [request.streamed for request in server.requests]
     assert 1 == len({request.headers["idempotency-key"] for request in server.requests})

@@ -20,7 +20,7 @@ def write(path: Path, *records: Any) -> Path:
     return path
 
 
-async def says(model: ReplayModel) -> str:
+async def text_of_next_turn(model: ReplayModel) -> str:
     return (await model.complete([], [])).message.text
 
 
@@ -31,7 +31,7 @@ async def test_each_agent_gets_its_own_turns_in_order(tmp_path: Path) -> None:
     file = write(tmp_path / "t", turn("a", "a1"), turn("b", "b1"), turn("a", "a2"), turn("b", "b2"))
     recording = Recording.load(file)
     a, b = recording.model("a"), recording.model("b")
-    assert [await says(model) for model in (b, a, b, a)] == ["b1", "a1", "b2", "a2"]
+    assert [await text_of_next_turn(model) for model in (b, a, b, a)] == ["b1", "a1", "b2", "a2"]
 
 
 async def test_a_reply_is_what_was_recorded(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ async def test_agents_of_the_same_task_are_distinguished_by_name(tmp_path: Path)
     file = write(tmp_path / "t", turn("a", "1", agent="x"), turn("a", "2", agent="y"), turn("a", "1b", agent="x"))
     recording = Recording.load(file)
     first, second = recording.model("a"), recording.model("a")
-    assert [await says(model) for model in (first, second, first)] == ["1", "2", "1b"]
+    assert [await text_of_next_turn(model) for model in (first, second, first)] == ["1", "2", "1b"]
 
 
 async def test_the_root_may_have_another_task_and_nobody_else(tmp_path: Path) -> None:
@@ -55,17 +55,17 @@ async def test_the_root_may_have_another_task_and_nobody_else(tmp_path: Path) ->
         write(tmp_path / "t", turn("root task", "r"), turn("root task", "other", agent="2"), turn("child", "c"))
     )
     assert recording.model("looked at and never asked").params == {}
-    assert await says(recording.model("my own words")) == "r"
-    assert await says(recording.model("child")) == "c"
+    assert await text_of_next_turn(recording.model("my own words")) == "r"
+    assert await text_of_next_turn(recording.model("child")) == "c"
     with pytest.raises(ModelError, match="contains no agent with the task 'a stranger'"):
-        await says(recording.model("a stranger"))
+        await text_of_next_turn(recording.model("a stranger"))
 
 
 async def test_a_recording_that_is_over_says_so(tmp_path: Path) -> None:
     model = Recording.load(write(tmp_path / "t", turn("a", "x"))).model("a")
-    await says(model)
+    await text_of_next_turn(model)
     with pytest.raises(ModelError, match="recording t has no more turns for the task 'a'"):
-        await says(model)
+        await text_of_next_turn(model)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_file_that_is_not_there_or_empty_is_reported(tmp_path: Path) -> None:
 # ---- a session
 
 
-def said(role: str, content: Any, **more: Any) -> dict[str, Any]:
+def message_record(role: str, content: Any, **more: Any) -> dict[str, Any]:
     counted = {"usage": {"prompt_tokens": 1, "completion_tokens": 1}, "finish_reason": "stop"}
     of_reply = counted if role == "assistant" else {}
     return {"type": "message", "message": {"role": role, "content": content}, **of_reply, **more}
@@ -118,25 +118,25 @@ def session(tmp_path: Path) -> Path:
     write_journal(
         folder,
         {"type": "request", "model": "m", "tools": [], "params": {}},
-        said("system", "s"),
-        said("user", "root task"),
-        said("assistant", "r1", usage=usage, finish_reason="stop"),
+        message_record("system", "s"),
+        message_record("user", "root task"),
+        message_record("assistant", "r1", usage=usage, finish_reason="stop"),
         {"type": "agent_start", "folder": "sub-2", "prompt": "child"},
         {"type": "agent_start", "folder": "sub-1", "prompt": "child"},
         {"type": "agent_start", "folder": "../outside", "prompt": "x"},
-        said("user", "summarise"),
-        said("assistant", "the summary", finish_reason="stop"),
+        message_record("user", "summarise"),
+        message_record("assistant", "the summary", finish_reason="stop"),
         {"type": "drop", "ids": [1], "reason": "compaction"},
-        said("assistant", "r2"),
+        message_record("assistant", "r2"),
     )
     for name, text in (("sub-1", "started second"), ("sub-2", "started first")):
         parts = [{"type": "text", "text": "chi"}, {"type": "text", "text": "ld"}]
         grandchild = {"type": "agent_start", "folder": "sub-3", "prompt": "grandchild"}
         more = [grandchild] if name == "sub-1" else []
         torn = '{"type": "message", "torn' if more else ""
-        write_journal(folder / name, said("user", parts), said("assistant", text), *more, end=torn)
-    write_journal(folder / "sub-1/sub-3", said("user", "grandchild"), said("assistant", "g"))
-    write_journal(tmp_path / "outside", said("user", "x"), said("assistant", "x"))
+        write_journal(folder / name, message_record("user", parts), message_record("assistant", text), *more, end=torn)
+    write_journal(folder / "sub-1/sub-3", message_record("user", "grandchild"), message_record("assistant", "g"))
+    write_journal(tmp_path / "outside", message_record("user", "x"), message_record("assistant", "x"))
     return folder
 
 
@@ -146,13 +146,13 @@ async def test_a_session_is_replayed_with_summaries_and_children(session: Path, 
     root = recording.model("root task")
     reply = await root.complete([], [])
     assert (reply.message.text, reply.usage) == ("r1", Usage(5, 4, 3, 2))
-    assert [await says(root), await says(root)] == ["the summary", "r2"]
-    assert await says(recording.model("child")) == "started first"
-    assert await says(recording.model("child")) == "started second"
-    assert await says(recording.model("grandchild")) == "g"
+    assert [await text_of_next_turn(root), await text_of_next_turn(root)] == ["the summary", "r2"]
+    assert await text_of_next_turn(recording.model("child")) == "started first"
+    assert await text_of_next_turn(recording.model("child")) == "started second"
+    assert await text_of_next_turn(recording.model("grandchild")) == "g"
     assert root.name == "replay:0123456789ab"
     with pytest.raises(ModelError):
-        await says(recording.model("x"))
+        await text_of_next_turn(recording.model("x"))
 
 
 def test_a_damaged_session_is_named(session: Path) -> None:

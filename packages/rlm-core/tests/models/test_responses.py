@@ -111,11 +111,11 @@ async def test_a_conversation_goes_back_item_for_item(stream: bool) -> None:
 def test_pictures_results_and_the_messages_of_the_chat_api_have_their_items() -> None:
     picture = {"type": "image_url", "image_url": {"url": URL}}
     call = {"id": "c1", "type": "function", "function": {"name": "bash", "arguments": "{}"}}
-    earlier = assistant({"role": "assistant", "content": "I look.", "tool_calls": [call], "reasoning_content": "hm"})
-    result = ToolResult(earlier.calls[0], "seen", joined=(User([picture]),))
+    previous = assistant({"role": "assistant", "content": "I look.", "tool_calls": [call], "reasoning_content": "hm"})
+    result = ToolResult(previous.calls[0], "seen", joined=(User([picture]),))
     refused = assistant({"role": "assistant", "content": None, "refusal": "No."})
     cut_off = assistant({"role": "assistant", "content": None}, items=[{"type": "reasoning", "id": "rs_1"}])
-    messages: list[Message] = [User("t"), earlier, result, refused, User([picture]), cut_off]
+    messages: list[Message] = [User("t"), previous, result, refused, User([picture]), cut_off]
     image = {"type": "input_image", "detail": "auto", "image_url": URL}
     assert to_input((message.wire(), items_of(message)) for message in messages) == (
         None,
@@ -256,7 +256,7 @@ def response(*output: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return {"object": "response", "status": "completed", "output": list(output), "usage": None} | fields
 
 
-def said(words: str, **fields: Any) -> dict[str, Any]:
+def message_item(words: str, **fields: Any) -> dict[str, Any]:
     return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": words}]} | fields
 
 
@@ -268,21 +268,25 @@ def read(body: object) -> Reply:
     ("body", "finish", "words"),
     [
         (
-            response(said("cut"), status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
+            response(message_item("cut"), status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
             "length",
             "cut",
         ),
         (response(status="incomplete", incomplete_details={"reason": "content_filter"}), "content_filter", ""),
-        (response(said("x"), status="incomplete", incomplete_details=None), "length", "x"),
+        (response(message_item("x"), status="incomplete", incomplete_details=None), "length", "x"),
         (
-            response(said("x"), status="incomplete", incomplete_details={"reason": "steered"}),
+            response(message_item("x"), status="incomplete", incomplete_details={"reason": "steered"}),
             "incomplete: steered",
             "x",
         ),
-        (response(said("I look.", phase="commentary"), said("Yes.", phase="final_answer")), "stop", "Yes."),
-        (response(said("one"), said("two")), "stop", "one\n\ntwo"),
+        (
+            response(message_item("I look.", phase="commentary"), message_item("Yes.", phase="final_answer")),
+            "stop",
+            "Yes.",
+        ),
+        (response(message_item("one"), message_item("two")), "stop", "one\n\ntwo"),
         (response({"type": "message", "content": [{"type": "refusal", "refusal": "No."}]}), "stop", "No."),
-        (response(said("x"), status=None, message="not an error"), "stop", "x"),
+        (response(message_item("x"), status=None, message="not an error"), "stop", "x"),
     ],
 )
 def test_how_a_response_ends(body: dict[str, Any], finish: str, words: str) -> None:
@@ -304,7 +308,7 @@ def test_reasoning_is_the_open_text_or_the_summary(
     summary: list[Any], content: list[Any] | None, expected: str
 ) -> None:
     thought = {"type": "reasoning", "id": "rs", "summary": summary, "content": content}
-    received, _, items = from_output([thought, said("x")])
+    received, _, items = from_output([thought, message_item("x")])
     assert received.get("reasoning_content") == expected
     assert items[0] == thought
 
@@ -356,7 +360,7 @@ def assembled(*events: dict[str, Any], done: bool = False) -> dict[str, Any]:
 
 
 def test_only_complete_items_of_a_stream_are_used() -> None:
-    item = said("x", id="msg_1")
+    item = message_item("x", id="msg_1")
     whole = {"type": "response.output_item.done", "output_index": 1, "item": item}
     thought = {"type": "reasoning", "id": "rs", "encrypted_content": "whole"}
     first = {"type": "response.output_item.done", "output_index": 0, "item": thought}
@@ -415,13 +419,13 @@ async def test_items_that_an_endpoint_refuses_are_sent_in_another_form(words: st
         "encrypted_content": "gAAA",
         "content": None,
     }
-    earlier = Assistant(
-        "x", (), {"role": "assistant", "content": "x"}, {}, (thought, said("x", id="msg", status="completed"))
+    previous = Assistant(
+        "x", (), {"role": "assistant", "content": "x"}, {}, (thought, message_item("x", id="msg", status="completed"))
     )
     with Scripted(error(400, words), text("fine"), strict=False) as server:
         async with client(server) as opened:
             asked = model(opened, [], stream=False)
-            messages: Sequence[Message] = [User("hi"), earlier, User("more")]
+            messages: Sequence[Message] = [User("hi"), previous, User("more")]
             with pytest.raises(MessagesRefused) as refused:
                 await asked.complete(messages, [])
             assert asked.adaptations | refused.value.so_far == {wanted}
@@ -432,7 +436,7 @@ async def test_items_that_an_endpoint_refuses_are_sent_in_another_form(words: st
     sent = server.requests[1].wire["input"][1:-1]
     plain = {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "gAAA"}
     assert sent == (
-        [plain, earlier.items[1]] if wanted is Adaptation.PLAIN_FIELDS else [{"role": "assistant", "content": "x"}]
+        [plain, previous.items[1]] if wanted is Adaptation.PLAIN_FIELDS else [{"role": "assistant", "content": "x"}]
     )
 
 
@@ -442,10 +446,12 @@ async def test_an_endpoint_that_refuses_its_own_items_gets_none_from_then_on() -
         async with client(server) as opened:
             asked, sibling = (model(opened, [], stream=False) for _ in range(2))
             own = (await asked.complete([User("hi")], [])).message
-            foreign = Assistant("x", (), {"role": "assistant", "content": "x"}, {}, (said("x", id="elsewhere"),))
-            for earlier, learnt in ((foreign, False), (own, True)):
+            foreign = Assistant(
+                "x", (), {"role": "assistant", "content": "x"}, {}, (message_item("x", id="elsewhere"),)
+            )
+            for previous, learnt in ((foreign, False), (own, True)):
                 with pytest.raises(MessagesRefused):
-                    await asked.complete([User("hi"), earlier, User("more")], [])
+                    await asked.complete([User("hi"), previous, User("more")], [])
                 assert sibling.adaptations == ({Adaptation.NO_ITEMS} if learnt else set())
 
 

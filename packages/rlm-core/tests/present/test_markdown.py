@@ -34,7 +34,7 @@ This line stays one.
 vector<int> & ~~gone~~ \[ x_1 \] and \*stars\* ![plot](out/plot.png)
 """
 
-SHOWN = r"""# Report
+EXPECTED = r"""# Report
 
 The mean of `values` is not 2*3*4, see
 the docs
@@ -61,7 +61,7 @@ vector<int> & ~~gone~~ \[ x_1 \] and
 
 
 def test_an_answer_is_readable_without_colours() -> None:
-    assert render_markdown(ANSWER, 40, color=False) == SHOWN
+    assert render_markdown(ANSWER, 40, color=False) == EXPECTED
 
 
 def test_colours_replace_marks() -> None:

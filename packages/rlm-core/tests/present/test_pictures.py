@@ -79,7 +79,7 @@ def picture(kind: int, channels: int, filters: list[int], rows: list[bytes]) -> 
     return png(len(rows[0]) // channels, data, kind)
 
 
-def seen(coded: str) -> list[list[tuple[int, ...]]]:
+def decode_sixels(coded: str) -> list[list[tuple[int, ...]]]:
     """Decode sixels as a terminal does: the colour of each pixel in percent."""
     found = re.fullmatch(r'\x1bPq"1;1;(\d+);(\d+)(.*)\x1b\\', coded)
     assert found
@@ -109,9 +109,9 @@ def test_sixels_show_the_colours_of_the_picture(kind: int, channels: int) -> Non
         )
         for row in range(8)
     ]
-    shown = seen(sixels(picture(kind, channels, [0, 1, 2, 3, 4, 4, 3, 1], values)))
+    pixels = decode_sixels(sixels(picture(kind, channels, [0, 1, 2, 3, 4, 4, 3, 1], values)))
     expected = [[(37 * (row + column) % 6 * 20,) * 3 for column in range(9)] for row in range(8)]
-    assert shown == expected
+    assert pixels == expected
 
 
 def test_data_that_cannot_be_decoded_is_not_a_picture() -> None:

@@ -34,8 +34,8 @@ from rlm.present.titles import code_title, title
         ("def broken(:\n  ...", "def broken(: …"),
     ],
 )
-def test_a_title_is_the_first_informative_statement(code: str, shown: str) -> None:
-    assert code_title(code) == shown
+def test_a_title_is_the_first_informative_statement(code: str, expected: str) -> None:
+    assert code_title(code) == expected
 
 
 def test_a_title_uses_the_most_informative_argument() -> None:

@@ -183,8 +183,8 @@ def test_a_race_for_the_name_gains_nothing(tree: Path, held: int) -> None:
     )
     swapper = subprocess.Popen([sys.executable, "-S", "-c", program, str(tree)], stdout=subprocess.PIPE)
     assert swapper.stdout is not None
-    with swapper.stdout as said:
-        assert said.readline() == b"ready\n"
+    with swapper.stdout as output:
+        assert output.readline() == b"ready\n"
     met = {"read": 0, "refused": 0}
     try:
         while swapper.poll() is None and (met["read"] < 200 or met["refused"] < 20):

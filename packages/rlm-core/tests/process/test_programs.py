@@ -25,16 +25,16 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def found(root: Path, path: str = "") -> str:
+def path_of_found(root: Path, path: str = "") -> str:
     folders = path or f"{root}/first:{root}/second"
     where = find_program("tool", folders, [root / "project"])
     return str(where.relative_to(root)) if where else ""
 
 
 def test_the_first_folder_wins(root: Path) -> None:
-    assert found(root) == "second/tool"
+    assert path_of_found(root) == "second/tool"
     program(root / "first" / "tool")
-    assert found(root) == "first/tool"
+    assert path_of_found(root) == "first/tool"
 
 
 def test_no_folder_of_the_project_is_used(root: Path) -> None:
@@ -43,22 +43,22 @@ def test_no_folder_of_the_project_is_used(root: Path) -> None:
     (root / "first" / "tool").symlink_to(inside)
     (root / "up").mkdir()
     for folder in (inside.parent, root / "link", root / "first", f"{root}/up/../project/.venv/bin"):
-        assert found(root, f"{folder}:{root}/second") == "second/tool"
+        assert path_of_found(root, f"{folder}:{root}/second") == "second/tool"
 
 
 def test_no_link_in_the_project_is_followed(root: Path) -> None:
     """The link leads to a good program now, but a cell could change it."""
     (root / "project" / "bin").symlink_to(root / "second")
-    assert found(root, f"{root}/project/bin") in ("", "second/tool")
+    assert path_of_found(root, f"{root}/project/bin") in ("", "second/tool")
     (root / "project" / "tool").symlink_to(root / "second" / "tool")
-    assert found(root, f"{root}/project") == ""
+    assert path_of_found(root, f"{root}/project") == ""
 
 
 @pytest.mark.parametrize("entry", ["", ".", "first", "./first", "../first", "~", "first\0"])
 def test_no_relative_entry_of_the_path_is_used(root: Path, entry: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program(root / "first" / "tool")
     monkeypatch.chdir(root / "first")
-    assert found(root, f"{entry}:{root}/second") == "second/tool"
+    assert path_of_found(root, f"{entry}:{root}/second") == "second/tool"
 
 
 def test_no_program_that_others_may_write(root: Path) -> None:
@@ -66,10 +66,10 @@ def test_no_program_that_others_may_write(root: Path) -> None:
     for path, mode in ((good, 0o777), (good, 0o757), (good.parent, 0o777), (root, 0o777)):
         before = path.stat().st_mode
         path.chmod(mode)
-        assert found(root, f"{root}/first") == "", (path, oct(mode))
+        assert path_of_found(root, f"{root}/first") == "", (path, oct(mode))
         path.chmod(before)
     good.parent.chmod(0o1777)  # like /tmp, where only the owner of a file can replace it
-    assert found(root) == "first/tool"
+    assert path_of_found(root) == "first/tool"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
@@ -77,28 +77,28 @@ def test_no_program_that_others_may_change(root: Path) -> None:
     good = program(root / "first" / "tool")
     for path in (good, good.parent):
         os.chown(path, 65533, 65533)
-        assert found(root) == "second/tool"
+        assert path_of_found(root) == "second/tool"
         os.chown(path, 0, 65533)
         path.chmod(0o775)
-        assert found(root) == "second/tool"
+        assert path_of_found(root) == "second/tool"
         os.chown(path, 0, 0)
-    assert found(root) == "first/tool"
+    assert path_of_found(root) == "first/tool"
 
 
 def test_only_executable_files_are_programs(root: Path) -> None:
     odd = root / "first" / "tool"
     odd.mkdir()
-    assert found(root) == "second/tool"
+    assert path_of_found(root) == "second/tool"
     odd.rmdir()
     os.mkfifo(odd, 0o755)
-    assert found(root) == "second/tool"
+    assert path_of_found(root) == "second/tool"
     odd.unlink()
     odd.write_text("text")
     odd.chmod(0o644)
-    assert found(root) == "second/tool"
+    assert path_of_found(root) == "second/tool"
     odd.unlink()
     odd.symlink_to("tool")
-    assert found(root) == "second/tool"
+    assert path_of_found(root) == "second/tool"
 
 
 def test_a_path_is_accepted_instead_of_a_name(root: Path) -> None:

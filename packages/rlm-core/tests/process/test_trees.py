@@ -51,13 +51,13 @@ def test_a_folder_that_becomes_a_link_once_it_has_been_seen_is_not_entered(tmp_p
     for folder in (old / "one", old / "other", new, secret):
         folder.mkdir(parents=True)
     (secret / "file").write_text("private")
-    seen: list[Path] = []
+    asked: list[Path] = []
 
     def wanted(path: Path) -> bool:
-        if len(seen) == 1:
-            (old / seen[0]).rmdir()
-            (old / seen[0]).symlink_to(secret)
-        seen.append(path)
+        if len(asked) == 1:
+            (old / asked[0]).rmdir()
+            (old / asked[0]).symlink_to(secret)
+        asked.append(path)
         return True
 
     source, target = files.open_folder(old), files.open_folder(new)

@@ -11,9 +11,9 @@ import pytest
 from rlm.process.working_tree import WorkingTree
 from rlm_testkit.git import git
 
-FOUND = shutil.which("git")
-GIT = Path(FOUND or "/nowhere")
-pytestmark = pytest.mark.skipif(FOUND is None, reason="there is no git")
+INSTALLED = shutil.which("git")
+GIT = Path(INSTALLED or "/nowhere")
+pytestmark = pytest.mark.skipif(INSTALLED is None, reason="there is no git")
 
 
 @pytest.fixture

@@ -32,6 +32,6 @@ def test_a_fence_that_never_ends_is_the_rest() -> None:
 def test_no_character_but_blank_lines_is_lost(pieces: list[str]) -> None:
     reader = BlockReader()
     blocks = [block for piece in pieces for block in reader.feed(piece)]
-    said = [line for line in "".join(pieces).split("\n") if line.strip()]
-    shown = [line for line in "\n".join([*blocks, reader.end()]).split("\n") if line.strip()]
-    assert shown == said
+    lines_in = [line for line in "".join(pieces).split("\n") if line.strip()]
+    lines_out = [line for line in "\n".join([*blocks, reader.end()]).split("\n") if line.strip()]
+    assert lines_out == lines_in

@@ -14,7 +14,7 @@ from rlm.repl.screen import LONG_TURN, ending, rings
 CALL: dict[str, Any] = {"code": "1", "timeout": 3}
 
 
-async def asked(questions: Questions, arguments: dict[str, Any] | None = None) -> asyncio.Task[Approval]:
+async def open_question(questions: Questions, arguments: dict[str, Any] | None = None) -> asyncio.Task[Approval]:
     task = asyncio.create_task(questions.ask("ipython", arguments or CALL))
     await asyncio.sleep(0)
     assert questions.open
@@ -30,21 +30,21 @@ async def test_each_answer_to_a_question_has_its_effect() -> None:
         ("n", Approval(ok=False)),
         ("no  use uv ", Approval(ok=False, reason="use uv")),
     ]:
-        task = await asked(questions)
+        task = await open_question(questions)
         assert questions.answer(text)
         assert await task == approval
         assert not questions.open
-    task = await asked(questions)
+    task = await open_question(questions)
     for text in ("", "what?", "yes, but", "nope", "always look"):
         assert not questions.answer(text), "an unknown answer is asked again"
     assert questions.answer("y")
     assert (await task).ok
-    task = await asked(questions)
+    task = await open_question(questions)
     assert questions.answer("e")
     assert (put, questions.editing) == (["1"], True)
     assert questions.answer("2\n3")
     assert await task == Approval(ok=True, arguments={"code": "2\n3", "timeout": 3})
-    task = await asked(questions, {"path": "a"})
+    task = await open_question(questions, {"path": "a"})
     assert not questions.answer("e"), "there is nothing to edit"
     assert questions.answer("a")
     assert (await task).ok
@@ -52,16 +52,16 @@ async def test_each_answer_to_a_question_has_its_effect() -> None:
 
 
 async def test_one_question_at_a_time_and_a_call_that_is_cancelled_asks_no_more() -> None:
-    shown: list[str] = []
-    questions = Questions(lambda tool, arguments: shown.append(tool), lambda text: None)
-    first = await asked(questions)
+    written: list[str] = []
+    questions = Questions(lambda tool, arguments: written.append(tool), lambda text: None)
+    first = await open_question(questions)
     second = asyncio.create_task(questions.ask("bash", {}))
     await asyncio.sleep(0)
-    assert shown == ["ipython"]
+    assert written == ["ipython"]
     first.cancel()
     await asyncio.wait({first})
     await asyncio.sleep(0)
-    assert shown == ["ipython", "bash"]
+    assert written == ["ipython", "bash"]
     assert questions.answer("n")
     assert not (await second).ok
 

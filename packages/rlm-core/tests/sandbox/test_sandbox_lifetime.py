@@ -20,7 +20,7 @@ def with_word(word: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
         words = process.info["cmdline"] or []
-        if process.info["status"] != psutil.STATUS_ZOMBIE and any(word in said for said in words):
+        if process.info["status"] != psutil.STATUS_ZOMBIE and any(word in argument for argument in words):
             found.append(process)
     return found
 

@@ -25,19 +25,19 @@ EVENTS = [*opening("task"), *turn("hm", (cell("a = 1"), "x" * 5_000)), *ending("
 
 
 @dataclass
-class Kept:
+class Outcome:
     """The records that the session reported after it had written them."""
 
     reported: list[Record] = field(default_factory=list)
     error: str = ""
 
 
-def keep(home: Path) -> Kept:
+def keep_session(home: Path) -> Outcome:
     """Keep a short session with a child."""
-    kept = Kept()
+    outcome = Outcome()
     try:
         with Session.create(
-            home, model="m", cwd=home.parent, prompt="task", watch=kept.reported.append, key=KEY
+            home, model="m", cwd=home.parent, prompt="task", watch=outcome.reported.append, key=KEY
         ) as session:
             for event in EVENTS[:5]:
                 session.record(event)
@@ -49,14 +49,14 @@ def keep(home: Path) -> Kept:
             for event in EVENTS[5:]:
                 session.record(event)
     except SessionError as error:
-        kept.error = str(error)
-    return kept
+        outcome.error = str(error)
+    return outcome
 
 
-def check(home: Path, kept: Kept) -> None:
+def check_session(home: Path, outcome: Outcome) -> None:
     """Once the disk works again, no reported record is missing, and the session can be read and resumed."""
     listed = list_sessions(home)
-    reported = [record for record in kept.reported if record.agent == "root" and isinstance(record, Journalled)]
+    reported = [record for record in outcome.reported if record.agent == "root" and isinstance(record, Journalled)]
     assert reported == [] or listed, "a session that reported records is gone"
     for each in listed:
         tree = read_tree(each.folder)
@@ -79,15 +79,15 @@ def main(library: str, folder: str, errno: str, forever: str) -> None:
         home = Path(folder) / str(number) / "home"
         home.parent.mkdir()
         disk.arm(number, int(errno), int(forever))
-        kept = keep(home)
+        outcome = keep_session(home)
         calls = disk.disarm()
         if calls <= number:  # the session has no call with this number, so all succeeded
-            assert not kept.error
+            assert not outcome.error
             print(json.dumps({"calls": number, "errors": sorted(errors)}))
             return
-        assert kept.error or forever == "0", f"call {number} failed, and no error was reported"
-        errors.add(kept.error)
-        check(home, kept)
+        assert outcome.error or forever == "0", f"call {number} failed, and no error was reported"
+        errors.add(outcome.error)
+        check_session(home, outcome)
 
 
 if __name__ == "__main__":

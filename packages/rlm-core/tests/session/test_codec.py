@@ -99,14 +99,14 @@ def test_what_is_read_is_what_was_written(events: list[Event]) -> None:
 def test_ids_count_from_zero_and_drops_name_messages_by_them(events: list[Event]) -> None:
     records = encoded(events)
     assert [record.id for record in records] == list(range(len(records)))
-    said = {record.id for record in records if isinstance(record, MessageRecord)}
-    assert all(set(record.ids) <= said for record in records if isinstance(record, DropRecord))
+    message_ids = {record.id for record in records if isinstance(record, MessageRecord)}
+    assert all(set(record.ids) <= message_ids for record in records if isinstance(record, DropRecord))
 
 
 def live(records: list[Journalled]) -> list[Wire]:
     """Follow exactly the rules of docs/sessions.md for readers."""
-    gone = {id for record in records if isinstance(record, DropRecord) for id in record.ids}
-    return [record.message for record in records if isinstance(record, MessageRecord) and record.id not in gone]
+    dropped = {id for record in records if isinstance(record, DropRecord) for id in record.ids}
+    return [record.message for record in records if isinstance(record, MessageRecord) and record.id not in dropped]
 
 
 @law

@@ -105,7 +105,7 @@ def test_a_disk_that_fails_at_any_call_is_reported_and_no_record_is_lost(
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout)
     assert outcome["calls"] > 50
-    assert all(os.strerror(error) in said for said in outcome["errors"] if said)
+    assert all(os.strerror(error) in reason for reason in outcome["errors"] if reason)
 
 
 SYNCS = """
@@ -157,10 +157,15 @@ except Exception as error:
     records = tree.records()
     print(type(error).__name__, error, tree.meta.status, len([*records]) > 5, records.torn, sep="|")
 """
-    mine = ["unshare", "--mount", "--map-root-user", "--user"]  # in its own namespace an ordinary user may mount, too
-    done = subprocess.run([*mine, sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    namespace = [
+        "unshare",
+        "--mount",
+        "--map-root-user",
+        "--user",
+    ]  # in its own namespace an ordinary user may mount, too
+    done = subprocess.run([*namespace, sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    kind, said, status, several, torn = done.stdout.strip().split("|")
+    kind, reason, status, several, torn = done.stdout.strip().split("|")
     assert (kind, several, torn) == ("SessionError", "True", "0")
-    assert said == "The session cannot be written: No space left on device. Free disk space and resume it."
+    assert reason == "The session cannot be written: No space left on device. Free disk space and resume it."
     assert status in ("error", "lost")

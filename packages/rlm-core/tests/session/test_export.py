@@ -36,7 +36,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> SessionTree:
     return read_tree(sample(tmp_path_factory.mktemp("export") / "home"))
 
 
-def kept(cwd: Path, *events: Event) -> SessionTree:
+def session_of(cwd: Path, *events: Event) -> SessionTree:
     with Session.create(Path("home"), model="test-model", cwd=cwd, prompt="the task") as session:
         record_all(session, *events)
     return read_tree(session.folder)
@@ -83,13 +83,13 @@ def test_a_notebook_declares_python_so_that_others_convert_it_to_a_py_file(tree:
     ],
 )  # fmt: skip
 def test_a_notebook_contains_the_output_of_cells_and_no_path_of_this_machine(
-    tmp_path: Path, content: str, left: str
+    tmp_path: Path, content: str, expected: str
 ) -> None:
     with Session.create(Path("home"), model="m", cwd=tmp_path, prompt="t") as session:
         for event in turn("", (cell("x"), content.format(folder=session.folder))):
             session.record(event)
     (code,) = json.loads(exported(read_tree(session.folder), Format.IPYNB))["cells"]
-    assert [output["text"] for output in code["outputs"]] == ([left] if left else [])
+    assert [output["text"] for output in code["outputs"]] == ([expected] if expected else [])
 
 
 def test_a_hostile_session_is_a_valid_notebook_too(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_hostile_session_is_a_valid_notebook_too(tmp_path: Path) -> None:
 def test_a_notebook_runs_again(tmp_path: Path) -> None:
     runs = [(cell("x = 6"), ""), (cell("echo $((40 + 2)) > answer", "bash"), ""), (cell("assert x == 6"), "")]
     file = tmp_path / "again.ipynb"
-    file.write_text(exported(kept(tmp_path, *opening("t"), *turn("", *runs), *ending("42")), Format.IPYNB))
+    file.write_text(exported(session_of(tmp_path, *opening("t"), *turn("", *runs), *ending("42")), Format.IPYNB))
     command: list[str | Path] = [sys.executable, "-m", "IPython", "--no-banner", "--ipython-dir", tmp_path, file]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
@@ -248,15 +248,17 @@ def test_the_segments_of_any_conversation_are_those_requests(
 
 
 def check_segments(cwd: Path, events: list[Event]) -> None:
-    reported = [json.loads(line) for line in exported(kept(cwd, *events), Format.CHAT, Arguments.TEXT).splitlines()]
+    reported = [
+        json.loads(line) for line in exported(session_of(cwd, *events), Format.CHAT, Arguments.TEXT).splitlines()
+    ]
     replied = [n for n, event in enumerate(events) if isinstance(event, Replied)]
     requests = [[message.wire() for message in replay(events[:n]).history.messages] for n in replied]
     answers = [event.reply.message.wire() for event in events if isinstance(event, Replied)]
     saw = [without_weights(line["messages"][: each["index"]]) for line in reported for each in line["completions"]]
-    said = [line["messages"][each["index"]] for line in reported for each in line["completions"]]
+    completions = [line["messages"][each["index"]] for line in reported for each in line["completions"]]
     assert saw == json.loads(json.dumps(portable(requests)))
-    assert without_weights(said) == json.loads(json.dumps(portable(answers)))
-    assert {message["weight"] for message in said} <= {1}
+    assert without_weights(completions) == json.loads(json.dumps(portable(answers)))
+    assert {message["weight"] for message in completions} <= {1}
     assert all(line["completions"][-1]["index"] == len(line["messages"]) - 1 for line in reported)
 
 
@@ -265,7 +267,7 @@ def without_weights(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_a_conversation_that_only_grows_is_one_segment(tmp_path: Path) -> None:
-    (line,) = lines(kept(tmp_path, *opening("t"), *turn("a", (cell("1"), "1")), *ending("b")))
+    (line,) = lines(session_of(tmp_path, *opening("t"), *turn("a", (cell("1"), "1")), *ending("b")))
     assert [each["index"] for each in line["completions"]] == [2, 4]
     assert line["usage"]["prompt_tokens"] == 2_000
     assert [tool["function"]["name"] for tool in json.loads(line["tools"])] == ["ipython"]
@@ -281,10 +283,12 @@ def call_with(arguments: str) -> Wire:
     ["{}", '{"code": "1", "timeout": null}', '{"a": {"b": [1, {"c": 0.5}]}, "ü": "\\u2028"}', '{"n": 9223372036854775807}'],
 )  # fmt: skip
 def test_arguments_are_an_object_as_the_model_gave_it(tmp_path: Path, text: str) -> None:
-    (line,) = lines(kept(tmp_path, *opening("t"), *turn(None, (call_with(text), "1"))))
-    said = line["messages"][-1]
-    assert said["tool_calls"][0]["function"]["arguments"] == json.loads(text)
-    assert (said["content"], said["weight"]) == ("", 1), "many chat templates concatenate the content with a text"
+    (line,) = lines(session_of(tmp_path, *opening("t"), *turn(None, (call_with(text), "1"))))
+    completions = line["messages"][-1]
+    assert completions["tool_calls"][0]["function"]["arguments"] == json.loads(text)
+    assert (completions["content"], completions["weight"]) == ("", 1), (
+        "many chat templates concatenate the content with a text"
+    )
 
 
 @pytest.mark.parametrize(
@@ -297,7 +301,7 @@ def test_arguments_that_are_no_object_for_every_reader_are_kept_as_text_and_not_
     tmp_path: Path, text: str
 ) -> None:
     calls = [(call_with('{"code": "1"}'), "1"), (call_with(text), "no JSON")]
-    tree = kept(tmp_path, *opening("t"), *turn("", *calls), *ending("end"))
+    tree = session_of(tmp_path, *opening("t"), *turn("", *calls), *ending("end"))
     (line,) = lines(tree)
     reported = [message for message in line["messages"] if message["role"] == "assistant"]
     arguments = [call["function"]["arguments"] for call in reported[0]["tool_calls"]]
@@ -312,7 +316,7 @@ def test_arguments_that_are_no_object_for_every_reader_are_kept_as_text_and_not_
 
 def test_text_of_an_earlier_segment_is_not_trained_on_again(tmp_path: Path) -> None:
     whole = [*opening("t"), *turn("a", (cell("1"), "1")), Dropped((1,), "context"), *ending("b")]
-    reported = [[message.get("weight") for message in line["messages"]] for line in lines(kept(tmp_path, *whole))]
+    reported = [[message.get("weight") for message in line["messages"]] for line in lines(session_of(tmp_path, *whole))]
     assert reported == [[None, None, 1], [None, 0, None, 1]]
 
 
@@ -325,7 +329,7 @@ def test_a_drop_begins_a_new_segment_and_a_shortened_result_does_not(tmp_path: P
         Dropped((3,), "shortened"),
         ToolReturned(ToolResult(call, "f")),
     ]
-    whole = kept(
+    whole = session_of(
         tmp_path, *opening("t"), *shortened, *turn("a", (cell("1"), "1")), Dropped((2, 4), "compaction"), *ending("b")
     )
     first, second = lines(whole)
@@ -336,7 +340,7 @@ def test_a_drop_begins_a_new_segment_and_a_shortened_result_does_not(tmp_path: P
 
 def test_other_tools_begin_a_new_segment(tmp_path: Path) -> None:
     first, second = lines(
-        kept(tmp_path, *opening("t"), Replied(reply("a")), ParametersChanged("test-model"), Replied(reply("b")))
+        session_of(tmp_path, *opening("t"), Replied(reply("a")), ParametersChanged("test-model"), Replied(reply("b")))
     )
     assert [len(json.loads(each["tools"])) for each in (first, second)] == [1, 0]
 
@@ -393,7 +397,7 @@ def test_one_agent_can_be_exported_by_the_end_of_its_path(tree: SessionTree) -> 
 
 @pytest.mark.parametrize("format", Format)
 def test_an_agent_that_never_began_can_be_exported(tmp_path: Path, format: Format) -> None:
-    text = exported(kept(tmp_path), format)
+    text = exported(session_of(tmp_path), format)
     assert (text == "") == (format is Format.CHAT)
 
 

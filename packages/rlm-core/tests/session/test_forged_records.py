@@ -24,7 +24,7 @@ from rlm.sessions.journal import NAME, reader
 from rlm.sessions.store import list_sessions, read_tree
 from rlm.text.styled import Canvas
 from rlm.text.terminal import plain
-from rlm_testkit.escapes import shown
+from rlm_testkit.escapes import terminal_text
 from rlm_testkit.sample import sample
 
 HOSTILE = "\x1b]0;title\x07\x1b[2J\x1b[31m\x9b5A\x90q\x9c\x85\u202e\u2066\U000e0041\u2028\x00\x08\r\x7f\x1b"
@@ -158,7 +158,7 @@ def look(folder: Path, what: str) -> bool:
                 out.append(plain(str(error)))  # as `say` writes it
                 whole = False
         try:
-            shown("".join(out).encode(errors="replace"), colours=True)
+            terminal_text("".join(out).encode(errors="replace"), colours=True)
         except AssertionError as error:
             raise AssertionError(f"{way.__name__}, {what}: {error}") from None
     return whole

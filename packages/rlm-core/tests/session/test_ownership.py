@@ -51,13 +51,13 @@ def content(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def refused(folder: Path, fork: bool = False) -> None:
+def check_refused(folder: Path, fork: bool = False) -> None:
     """Check that the session is refused, and that nothing has changed."""
-    before, there = content(folder), set(folder.parent.iterdir())
+    before, folders = content(folder), set(folder.parent.iterdir())
     with pytest.raises(ConfigError, match=f"You did not create session {folder.name} on this machine: .*--trust"):
         Session.resume(folder, fork=fork, key=KEY)
     assert content(folder) == before
-    assert set(folder.parent.iterdir()) == there
+    assert set(folder.parent.iterdir()) == folders
 
 
 # ---- forgeries
@@ -141,15 +141,15 @@ def child_without_journal(folder: Path, _: Path) -> None:
 
 
 def linked_meta(folder: Path, other: Path) -> None:
-    kept = shutil.copy(folder / "meta.json", other / "kept.json")
+    copied = shutil.copy(folder / "meta.json", other / "kept.json")
     (folder / "meta.json").unlink()
-    (folder / "meta.json").symlink_to(kept)
+    (folder / "meta.json").symlink_to(copied)
 
 
 def linked_journal(folder: Path, other: Path) -> None:
-    kept = shutil.copy(folder / journal.NAME, other / "kept.jsonl")
+    copied = shutil.copy(folder / journal.NAME, other / "kept.jsonl")
     (folder / journal.NAME).unlink()
-    (folder / journal.NAME).symlink_to(kept)
+    (folder / journal.NAME).symlink_to(copied)
 
 
 def a_pipe(name: str) -> Forge:
@@ -205,8 +205,8 @@ def test_a_forged_session_is_not_resumed(tmp_path: Path, forge: Forge) -> None:
     folder = forge(folder, other) or folder
     assert why_foreign(folder, KEY)
     if not any(path.is_symlink() or path.is_fifo() for path in folder.rglob("*")):
-        refused(folder)
-        refused(folder, fork=True)
+        check_refused(folder)
+        check_refused(folder, fork=True)
 
 
 def test_an_older_meta_json_does_not_go_with_a_newer_journal(tmp_path: Path) -> None:
@@ -216,15 +216,15 @@ def test_an_older_meta_json_does_not_go_with_a_newer_journal(tmp_path: Path) -> 
         record_all(session, Said(User("more")), *ending("more"))
     assert session.meta.settings == {"sandbox": "bwrap"}
     (folder / "meta.json").write_bytes(older)
-    refused(folder)
+    check_refused(folder)
 
 
 @pytest.mark.parametrize("key", [ANOTHER, None], ids=["another key", "no key"])
 def test_the_session_of_another_user_is_foreign(tmp_path: Path, key: SigningKey | None) -> None:
-    theirs, own = finished(tmp_path, key), finished(tmp_path)
-    refused(theirs)
+    foreign, own = finished(tmp_path, key), finished(tmp_path)
+    check_refused(foreign)
     assert {listed.folder: listed.foreign for listed in list_sessions(tmp_path / ".rlm", KEY)} == {
-        theirs: True,
+        foreign: True,
         own: False,
     }
     assert all(listed.foreign for listed in list_sessions(tmp_path / ".rlm", None))

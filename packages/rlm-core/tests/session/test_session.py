@@ -172,29 +172,29 @@ except Exception as error:
 
 
 def test_the_journal_and_listeners_get_the_same_records(tmp_path: Path) -> None:
-    seen: list[Record] = []
-    with new(tmp_path, watch=seen.append) as session:
+    watched: list[Record] = []
+    with new(tmp_path, watch=watched.append) as session:
         record_all(session, *opening("task"), *turn("", (cell("1"), "1")), Delta("so"))
         with session.child("part") as child:
             record_all(child, *opening("part"), *ending("done"))
         record_all(session, *ending("end"))
-    assert wire(seen[0]) == {
-        "type": "session", "ts": wire(seen[0])["ts"], "session_id": session.id, "session_dir": str(session.folder),
+    assert wire(watched[0]) == {
+        "type": "session", "ts": wire(watched[0])["ts"], "session_id": session.id, "session_dir": str(session.folder),
         "model": "test-model", "cwd": str(tmp_path), "version": "", "agent": "root",
     }  # fmt: skip
-    assert [wire(r)["type"] for r in seen if not isinstance(r, Journalled)] == [
+    assert [wire(r)["type"] for r in watched if not isinstance(r, Journalled)] == [
         "session",
         "cell_start",
         "cell_end",
         "delta",
     ]
     for agent, folder in ((("root"), session.folder), (child.agent_path, child.folder)):
-        kept = [replace(record, agent=agent) for record in journal.read(folder).records]
-        reported = [record for record in seen if record.agent == agent and isinstance(record, Journalled)]
+        written = [replace(record, agent=agent) for record in journal.read(folder).records]
+        reported = [record for record in watched if record.agent == agent and isinstance(record, Journalled)]
         assert reported == (
-            kept if agent != "root" else kept[:-1]
+            written if agent != "root" else written[:-1]
         )  # only `result` reports the root's result, at the very end
-    assert isinstance(kept[-1], ResultRecord)
+    assert isinstance(written[-1], ResultRecord)
 
 
 def test_the_result_covers_the_whole_tree(tmp_path: Path) -> None:
@@ -209,10 +209,10 @@ def test_the_result_covers_the_whole_tree(tmp_path: Path) -> None:
     assert result["usage_by_agent"].keys() == {"root", child.agent_path}
     assert result["usage_by_agent"][child.agent_path]["prompt_tokens"] == 10
     assert result["usage"]["prompt_tokens"] == 1_110
-    shown = {
+    expected = {
         name: result[name] for name in ("type", "status", "stop_reason", "answer", "turns", "agents", "session_id")
     }
-    assert shown == {
+    assert expected == {
         "type": "result", "status": "done", "stop_reason": "done", "answer": "end", "turns": 2, "agents": 2,
         "session_id": session.id,
     }  # fmt: skip
@@ -267,7 +267,7 @@ SECRET = "sk-very-secret-0123456789"
 
 
 def test_a_secret_is_written_nowhere(tmp_path: Path) -> None:
-    seen: list[Record] = []
+    watched: list[Record] = []
     quoted = 'pass"word\\0123'
     with Session.create(
         Path(".rlm"),
@@ -275,7 +275,7 @@ def test_a_secret_is_written_nowhere(tmp_path: Path) -> None:
         cwd=tmp_path,
         prompt=f"use {SECRET}",
         redactor=Redactor([SECRET, quoted]),
-        watch=seen.append,
+        watch=watched.append,
     ) as session:
         record_all(session, *opening(f"use {SECRET}"), *turn("", (cell(f"key = {SECRET!r}"), f"{SECRET} and {quoted}")))
         record_all(session, Replied(Reply(assistant({"role": "assistant", "content": None, SECRET: [SECRET]}))))
@@ -286,8 +286,8 @@ def test_a_secret_is_written_nowhere(tmp_path: Path) -> None:
         assert SECRET not in file.read_text()
         assert quoted not in file.read_text()
         assert "[redacted]" in file.read_text()
-    assert SECRET not in json.dumps([*map(wire, seen)])
-    assert 'pass\\"word' not in json.dumps([*map(wire, seen)])
+    assert SECRET not in json.dumps([*map(wire, watched)])
+    assert 'pass\\"word' not in json.dumps([*map(wire, watched)])
 
 
 def test_a_placeholder_for_a_key_is_an_ordinary_word(tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_a_placeholder_for_a_key_is_an_ordinary_word(tmp_path: Path) -> None:
 # ---- how it ends
 
 
-def ends(session: Session) -> tuple[str, str | None, str]:
+def end_of(session: Session) -> tuple[str, str | None, str]:
     """Return status and reason from meta.json, and the type of the last record."""
     meta = read_meta(session.folder)
     assert meta.end_time is not None or meta.status == "running"
@@ -318,7 +318,7 @@ def test_it_is_running_until_it_ends(tmp_path: Path) -> None:
     with new(tmp_path) as session:
         assert read_meta(session.folder).status == "running"
         record_all(session, *opening("task"), *ending("end"))
-        assert ends(session) == ("done", "done", "result")
+        assert end_of(session) == ("done", "done", "result")
 
 
 def test_a_further_task_makes_it_run_again(tmp_path: Path) -> None:
@@ -326,8 +326,8 @@ def test_a_further_task_makes_it_run_again(tmp_path: Path) -> None:
         record_all(
             session, *opening("task"), *ending("end"), Said(User("more")), RequestStarted(), Replied(reply("well"))
         )
-        assert ends(session)[0] == "running"
-    assert ends(session) == ("cancelled", "cancelled", "result")
+        assert end_of(session)[0] == "running"
+    assert end_of(session) == ("cancelled", "cancelled", "result")
 
 
 @pytest.mark.parametrize(
@@ -344,16 +344,16 @@ def test_every_exception_leaves_the_right_status(tmp_path: Path, error: BaseExce
     session = new(tmp_path)
     with pytest.raises(type(error)):
         fail(session, error, *opening("task"))
-    assert ends(session) == (status, status, "result")
-    (said,) = [r for r in journal.read(session.folder).records if isinstance(r, ResultRecord)]
-    assert said.error == ("" if status == "cancelled" else str(error) or "ZeroDivisionError")
+    assert end_of(session) == (status, status, "result")
+    (result,) = [r for r in journal.read(session.folder).records if isinstance(r, ResultRecord)]
+    assert result.error == ("" if status == "cancelled" else str(error) or "ZeroDivisionError")
 
 
 def test_the_runs_own_report_of_its_end_wins(tmp_path: Path) -> None:
     session = new(tmp_path)
     with pytest.raises(ModelError):
         fail(session, ModelError("later"), *opening("task"), Stopped(Stop.MAX_TURNS, "half", Spent(3)))
-    assert ends(session) == ("limit", "max_turns", "result")
+    assert end_of(session) == ("limit", "max_turns", "result")
 
 
 def test_an_abandoned_child_has_the_right_status_too(tmp_path: Path) -> None:
@@ -361,7 +361,7 @@ def test_an_abandoned_child_has_the_right_status_too(tmp_path: Path) -> None:
         child = session.child("part")
         with pytest.raises(asyncio.CancelledError):
             fail(child, asyncio.CancelledError(), *opening("part"), Replied(reply("partial text", cell("1"))))
-    assert ends(child) == ("cancelled", "cancelled", "result")
+    assert end_of(child) == ("cancelled", "cancelled", "result")
     assert read_meta(child.folder).answer_preview == "partial text"
 
 
@@ -369,7 +369,7 @@ def test_finishing_twice_is_finishing_once(tmp_path: Path) -> None:
     session = new(tmp_path)
     session.finish(Stop.ERROR, "why")
     session.finish()
-    assert ends(session) == ("error", "error", "result")
+    assert end_of(session) == ("error", "error", "result")
     assert len(journal.read(session.folder).records) == 1
 
 

@@ -38,7 +38,7 @@ def rename(session: Session, id: str) -> None:
     session.folder.rename(session.folder.with_name(id))
 
 
-def some(home: Path, *ids: str) -> None:
+def create_sessions(home: Path, *ids: str) -> None:
     """Create sessions with these ids, each used after the one before."""
     for number, id in enumerate(ids):
         session = new(home, f"task {id}", 1_000.0 + number)
@@ -50,7 +50,7 @@ def some(home: Path, *ids: str) -> None:
 
 
 def test_a_session_is_found_by_its_id_or_by_what_only_it_begins_with(tmp_path: Path) -> None:
-    some(tmp_path, "aaaa00000000", "aaab00000000", "b00000000000")
+    create_sessions(tmp_path, "aaaa00000000", "aaab00000000", "b00000000000")
     for wanted in ("aaaa00000000", "aaaa", "AAAA"):
         assert find(tmp_path, wanted, key=KEY).name == "aaaa00000000"
     assert find(tmp_path, "b").name == "b00000000000"
@@ -79,9 +79,9 @@ def test_the_newest_is_the_one_used_last(tmp_path: Path) -> None:
         ("root", "is not a session id"),
     ],
 )
-def test_a_session_that_cannot_be_found_is_reported_clearly(tmp_path: Path, wanted: str, said: str) -> None:
-    some(tmp_path, "aaaa00000000", "aaab00000000")
-    with pytest.raises(SessionError, match=said):
+def test_a_session_that_cannot_be_found_is_reported_clearly(tmp_path: Path, wanted: str, reason: str) -> None:
+    create_sessions(tmp_path, "aaaa00000000", "aaab00000000")
+    with pytest.raises(SessionError, match=reason):
         find(tmp_path, wanted, key=KEY)
 
 
@@ -95,7 +95,7 @@ def test_without_a_session_it_says_how_to_create_one(tmp_path: Path) -> None:
 
 
 def test_other_files_are_ignored(tmp_path: Path) -> None:
-    some(tmp_path, "aaaa00000000")
+    create_sessions(tmp_path, "aaaa00000000")
     sessions = tmp_path / "sessions"
     (sessions / "notes.txt").touch()
     (sessions / "bbbb00000000").write_text("a file")
@@ -183,11 +183,11 @@ def test_a_long_output_is_cut_unless_all_of_it_is_asked_for(tmp_path: Path) -> N
         text = "\n".join(f"line {number}" for number in range(100))
         for event in (*opening("t"), *turn("", (cell("x"), text)), *ending("end")):
             session.record(event)
-    for whole, there in ((False, False), (True, True)):
+    for whole, whole_is_shown in ((False, False), (True, True)):
         canvas, file = lines()
         show_tree(read_tree(session.folder), canvas, whole=whole)
-        assert ("line 50" in file.getvalue()) == there
-        assert ("… 76 lines more …" in file.getvalue()) != there
+        assert ("line 50" in file.getvalue()) == whole_is_shown
+        assert ("… 76 lines more …" in file.getvalue()) != whole_is_shown
         assert "line 99" in file.getvalue()
 
 

@@ -101,8 +101,8 @@ def test_all_printable_characters_stay(text: str) -> None:
         ("\ud83d", "�"),
     ],
 )
-def test_each_control_sequence_is_shown_as_plain_text(text: str, shown: str) -> None:
-    assert plain(text) == shown
+def test_each_control_sequence_is_shown_as_plain_text(text: str, plain_text: str) -> None:
+    assert plain(text) == plain_text
 
 
 @pytest.mark.parametrize("text", [*CORPUS, *LANGUAGES], ids=ascii)

@@ -26,19 +26,19 @@ class Editor:
     """An editor that stores what it receives. `answers` are the types of options that its user chooses, in order."""
 
     answers: list[str] = field(default_factory=list)
-    heard: list[tuple[str, Json]] = field(default_factory=list)
-    asked: list[Json] = field(default_factory=list)
+    updates: list[tuple[str, Json]] = field(default_factory=list)
+    permissions_asked: list[Json] = field(default_factory=list)
 
     def on_connect(self, agent: object) -> None:
         """Required by the package's protocol."""
 
     async def session_update(self, session_id: str, update: Any, **_: Any) -> None:
-        self.heard.append((session_id, update.model_dump(mode="json", by_alias=True, exclude_none=True)))
+        self.updates.append((session_id, update.model_dump(mode="json", by_alias=True, exclude_none=True)))
 
     async def request_permission(
         self, session_id: str, tool_call: Any, options: Sequence[Any], **_: Any
     ) -> RequestPermissionResponse:
-        self.asked.append(tool_call.model_dump(mode="json", by_alias=True, exclude_none=True))
+        self.permissions_asked.append(tool_call.model_dump(mode="json", by_alias=True, exclude_none=True))
         wanted = self.answers.pop(0)
         chosen = next((option.option_id for option in options if option.kind == wanted), None)
         if chosen is None:
@@ -47,21 +47,21 @@ class Editor:
 
     def of(self, kind: str, session: str | None = None) -> list[Json]:
         """The updates of one type, in order."""
-        return [u for id, u in self.heard if u["sessionUpdate"] == kind and session in (None, id)]
+        return [u for id, u in self.updates if u["sessionUpdate"] == kind and session in (None, id)]
 
     def text(self, kind: str = "agent_message_chunk", session: str | None = None) -> str:
         return "".join(update["content"]["text"] for update in self.of(kind, session))
 
     def call(self, id: str) -> list[Json]:
         """The updates about one tool call."""
-        return [u for _, u in self.heard if u.get("toolCallId") == id]
+        return [u for _, u in self.updates if u.get("toolCallId") == id]
 
-    async def until_heard(self, kind: str, containing: str = "") -> None:
+    async def wait_for_update(self, kind: str, containing: str = "") -> None:
         await eventually(lambda: any(containing in str(update) for update in self.of(kind)))
 
 
 @dataclass
-class Talk:
+class Connection:
     """A connection to `rlm acp`. `lines` is all of its stdout, `err` is its stderr."""
 
     agent: ClientSideConnection
@@ -76,7 +76,9 @@ class Talk:
 
 
 @asynccontextmanager
-async def talking(rlm: Rlm, *flags: str, answers: Sequence[str] = (), code: int = 0, **env: str) -> AsyncIterator[Talk]:
+async def connected(
+    rlm: Rlm, *flags: str, answers: Sequence[str] = (), code: int = 0, **env: str
+) -> AsyncIterator[Connection]:
     """Run `rlm acp FLAGS`, and initialize it. At the end its stdin is closed, and it must exit by itself with `code`."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
@@ -88,17 +90,19 @@ async def talking(rlm: Rlm, *flags: str, answers: Sequence[str] = (), code: int 
     assert process.stderr is not None
     editor, reader = Editor(list(answers)), asyncio.StreamReader(_LIMIT)
     client: Any = editor  # it implements only the part of the protocol that rlm uses
-    talk = Talk(ClientSideConnection(client, process.stdin, reader, use_unstable_protocol=True), editor, process)
-    reading = asyncio.gather(_drain(process.stderr, talk.err), _pass_on(process.stdout, reader, talk.lines))
+    connection = Connection(
+        ClientSideConnection(client, process.stdin, reader, use_unstable_protocol=True), editor, process
+    )
+    reading = asyncio.gather(_drain(process.stderr, connection.err), _pass_on(process.stdout, reader, connection.lines))
     try:
-        await talk.agent.initialize(protocol_version=1, client_capabilities=ClientCapabilities())
-        yield talk
+        await connection.agent.initialize(protocol_version=1, client_capabilities=ClientCapabilities())
+        yield connection
     finally:
         process.stdin.close()
         ended = await process.wait()
         await reading
-        await talk.agent.close()
-    assert ended == code, talk.err.decode()
+        await connection.agent.close()
+    assert ended == code, connection.err.decode()
 
 
 async def _drain(stream: asyncio.StreamReader, into: bytearray) -> None:

@@ -112,16 +112,16 @@ def open_page() -> Iterator[Page]:
     """Start a browser with one page; remove everything of it at the end."""
     program = installed()
     assert program, "Chromium is not installed"
-    ours, theirs = os.pipe(), os.pipe()  # the browser reads from 3 and writes to 4
+    parent_end, child_end = os.pipe(), os.pipe()  # the browser reads from 3 and writes to 4
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [program, *_FLAGS, f"--user-data-dir={profile}"]
-        shell = f'exec "$@" 3<&{ours[0]} 4>&{theirs[1]}'
+        shell = f'exec "$@" 3<&{parent_end[0]} 4>&{child_end[1]}'
         with subprocess.Popen(
-            ["bash", "-c", shell, "-", *command], pass_fds=[ours[0], theirs[1]], stderr=subprocess.DEVNULL
+            ["bash", "-c", shell, "-", *command], pass_fds=[parent_end[0], child_end[1]], stderr=subprocess.DEVNULL
         ) as browser:
-            os.close(ours[0])
-            os.close(theirs[1])
-            page = Page(ours[1], theirs[0])
+            os.close(parent_end[0])
+            os.close(child_end[1])
+            page = Page(parent_end[1], child_end[0])
             try:
                 yield page
             finally:

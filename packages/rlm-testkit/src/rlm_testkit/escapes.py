@@ -21,7 +21,7 @@ _LIVE = (
 )
 
 
-def shown(data: bytes, *, colours: bool = False, live: bool = False) -> str:
+def terminal_text(data: bytes, *, colours: bool = False, live: bool = False) -> str:
     """Return the text in a terminal's input.
 
     If set, `colours` allows rlm's colours, and `live` the moves of the live tree.

@@ -55,7 +55,7 @@ class Stuck:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ModelRequest:
     """What the model received, and whether it answered. `messages` are those of `sent`, with joined ones separated."""
 
     messages: tuple[Message, ...]
@@ -75,14 +75,16 @@ class ScriptedModel:
         self.params: Wire = {"temperature": 0}
         self.adaptations: frozenset[Adaptation] = frozenset()
         self.script = list(script)
-        self.seen: list[Request] = []
+        self.seen: list[ModelRequest] = []
 
     async def complete(
         self, messages: Sequence[Message], tools: Sequence[Schema], tool_choice: ToolChoice = "auto"
     ) -> Reply:
         assert self.script, "the script has no step for this request"
         step = self.script.pop(0)
-        self.seen.append(Request(apart(messages), tuple(messages), tuple(tools), tool_choice, isinstance(step, Reply)))
+        self.seen.append(
+            ModelRequest(apart(messages), tuple(messages), tuple(tools), tool_choice, isinstance(step, Reply))
+        )
         if isinstance(step, Stuck):
             await step.wait()
         if isinstance(step, BaseException):

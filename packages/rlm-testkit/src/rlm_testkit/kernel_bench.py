@@ -22,7 +22,7 @@ from rlm_testkit.waiting import TIMEOUT
 
 
 @dataclass
-class Bench:
+class KernelBench:
     """A kernel, and its events."""
 
     kernel: Kernel
@@ -74,7 +74,7 @@ async def open_sandbox(spec: KernelSpec) -> AsyncIterator[Sandbox]:
             yield sandbox
 
 
-OpenKernel = Callable[..., AbstractAsyncContextManager[Bench]]
+OpenKernel = Callable[..., AbstractAsyncContextManager[KernelBench]]
 
 
 class FakeKernel:

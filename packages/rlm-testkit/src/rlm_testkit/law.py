@@ -66,9 +66,9 @@ def _check_form(session: Session) -> None:
 
 def _unanswered(session: Session) -> list[str]:
     """The ids of calls that would have no result in the next request."""
-    gone = {id for record in session.records if record["type"] == "drop" for id in record["ids"]}
-    kept = [record for record in session.records if record["type"] == "message" and record["id"] not in gone]
-    messages = [record["message"] for record in kept]
+    dropped = {id for record in session.records if record["type"] == "drop" for id in record["ids"]}
+    remaining = [record for record in session.records if record["type"] == "message" and record["id"] not in dropped]
+    messages = [record["message"] for record in remaining]
     asked = [call["id"] for message in messages for call in message.get("tool_calls", ())]
     answered = [message["tool_call_id"] for message in messages if message["role"] == "tool"]
     return [id for id in asked if id not in answered]

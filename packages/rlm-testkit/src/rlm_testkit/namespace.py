@@ -23,8 +23,8 @@ class Namespace:
         self._keeper = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert self._keeper.stdout is not None
         if not self._keeper.stdout.readline():
-            _, said = self._keeper.communicate()
-            raise RuntimeError(f"user namespaces are needed for disks that are full or read-only: {said.decode()}")
+            _, stderr = self._keeper.communicate()
+            raise RuntimeError(f"user namespaces are needed for disks that are full or read-only: {stderr.decode()}")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

@@ -26,18 +26,18 @@ class PseudoTerminal:
     ) -> None:
         self.seen = bytearray()
         """All output so far."""
-        self._ours, theirs = pty.openpty()
-        tty.setraw(theirs)  # otherwise the terminal converts each newline to two bytes, which hides carriage returns
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self._parent_end, child_end = pty.openpty()
+        tty.setraw(child_end)  # otherwise the terminal converts each newline to two bytes, which hides carriage returns
+        fcntl.ioctl(child_end, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self._process = subprocess.Popen(
             ["setsid", "--ctty", str(rlm.command), *words],
             cwd=cwd or rlm.cwd,
             env=rlm.env(**env),
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
+            stdin=child_end,
+            stdout=child_end,
+            stderr=child_end,
         )
-        os.close(theirs)
+        os.close(child_end)
 
     def __enter__(self) -> Self:
         return self
@@ -45,7 +45,7 @@ class PseudoTerminal:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._process.kill()
         self._process.wait()
-        os.close(self._ours)
+        os.close(self._parent_end)
 
     def end(self) -> int:
         """Wait until all processes have closed the terminal; return the exit code."""
@@ -55,10 +55,10 @@ class PseudoTerminal:
 
     def _read(self) -> bool:
         """Read the available output. False: no more will come."""
-        if not select.select([self._ours], [], [], TIMEOUT)[0]:
+        if not select.select([self._parent_end], [], [], TIMEOUT)[0]:
             raise TimeoutError(bytes(self.seen[-2_000:]))
         try:
-            data = os.read(self._ours, 65_536)
+            data = os.read(self._parent_end, 65_536)
         except OSError:  # Linux reports a closed other end in this way
             return False
         self.seen += data
@@ -66,4 +66,4 @@ class PseudoTerminal:
 
     def write(self, data: bytes) -> None:
         """Send typed keys."""
-        os.write(self._ours, data)
+        os.write(self._parent_end, data)

@@ -77,7 +77,7 @@ def _picture(width: int = 320, height: int = 120) -> bytes:
 
 
 PICTURE = _picture()
-SHOWN = f"data:image/png;base64,{base64.b64encode(PICTURE).decode()}"
+PICTURE_URL = f"data:image/png;base64,{base64.b64encode(PICTURE).decode()}"
 
 
 @dataclass
@@ -147,7 +147,7 @@ def sample(home: Path, clock: Clock | None = None, task: str = "Is the slope in 
         )
         for call, (_, content) in zip(received.message.calls, runs, strict=True):
             player.run(session, call, content)
-        player.play(session, Said(User([{"type": "image_url", "image_url": {"url": SHOWN}}], Kind.NOTE)))
+        player.play(session, Said(User([{"type": "image_url", "image_url": {"url": PICTURE_URL}}], Kind.NOTE)))
         _fan_out(player, session)
         player.play(session, Dropped((2, 3), "compaction"), Said(User("Your summary: the slope is 2.", Kind.SUMMARY)))
         player.play(session, KernelRestarted("out of memory", ("xs", "ys")))

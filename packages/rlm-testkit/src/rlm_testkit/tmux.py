@@ -45,8 +45,8 @@ class Terminal:
         line = " ".join(command)
         columns, lines = map(str, size)
         options = ["-c", str(cwd)] if cwd else []
-        shown = f"trap : INT; PYTHONUTF8=1 {line}; echo over $?; cat"
-        self._run("new-session", "-d", *options, "-x", columns, "-y", lines, shown)
+        command_line = f"trap : INT; PYTHONUTF8=1 {line}; echo over $?; cat"
+        self._run("new-session", "-d", *options, "-x", columns, "-y", lines, command_line)
 
     def _run(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -57,7 +57,7 @@ class Terminal:
     def lines(self, *options: str) -> list[str]:
         return self._run("capture-pane", "-p", *options).rstrip("\n").split("\n")
 
-    def see(self, *texts: str) -> list[str]:
+    def wait_for(self, *texts: str) -> list[str]:
         """Wait until all of these texts are on the screen; return its lines."""
         until(lambda: all(text in "\n".join(self.lines()) for text in texts), lambda: (texts, self.lines()))
         return self.lines()
@@ -68,8 +68,8 @@ class Terminal:
 
         def still() -> bool:
             nonlocal before
-            earlier, before = before, self.lines()
-            return earlier == before and all(text in "\n".join(before) for text in texts)
+            older, before = before, self.lines()
+            return older == before and all(text in "\n".join(before) for text in texts)
 
         until(still, lambda: (texts, before))
         return before

@@ -13,27 +13,27 @@ from rlm_testkit.waiting import TIMEOUT
 
 def watched(rlm: Rlm, *words: str, timeout: float = TIMEOUT, **env: str) -> Done:
     """Run `rlm WORDS`; `err` is all output to the terminal."""
-    ours, theirs = pty.openpty()
+    parent_end, child_end = pty.openpty()
     process = subprocess.Popen(
         [str(COMMAND), *words],
         cwd=rlm.cwd,
         env=rlm.env(**env),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=theirs,
+        stderr=child_end,
         start_new_session=True,
     )
-    os.close(theirs)
-    seen: list[bytes] = []
-    listener = threading.Thread(target=_listen, args=(ours, seen))
+    os.close(child_end)
+    output: list[bytes] = []
+    listener = threading.Thread(target=_listen, args=(parent_end, output))
     listener.start()
     out, _ = process.communicate(timeout=timeout)
     listener.join(timeout)
-    os.close(ours)
-    return Done(process.returncode, out.decode(), b"".join(seen).decode(), rlm.cwd)
+    os.close(parent_end)
+    return Done(process.returncode, out.decode(), b"".join(output).decode(), rlm.cwd)
 
 
-def _listen(end: int, seen: list[bytes]) -> None:
+def _listen(end: int, output: list[bytes]) -> None:
     """Read until the other end is closed."""
     while True:
         try:
@@ -42,4 +42,4 @@ def _listen(end: int, seen: list[bytes]) -> None:
             return
         if not data:
             return
-        seen.append(data)
+        output.append(data)
