@@ -133,7 +133,7 @@ HOSTILE = {
     "a link to a repository": "git init -q other; mkdir work; ln -s ~/other/.git x; echo 'gitdir: ../x' > work/.git",
     "the home, as a repository": "git init -q --bare .; mkdir work; git config core.bare false; git config core.worktree ~/work; echo 'gitdir: ..' > work/.git",
     "nothing": "mkdir work; echo 'gitdir: ../gone' > work/.git",
-    "no text of git's": "mkdir work; echo hello > work/.git",
+    "not a file of git": "mkdir work; echo hello > work/.git",
 }  # fmt: skip
 
 

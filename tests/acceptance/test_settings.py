@@ -61,7 +61,7 @@ class ScenarioRun:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """With `value`, the result of `seen` is `changed`; otherwise `usual`. In a value, `{url}` is the server's URL."""
+    """With `value`, the result of `observed` is `changed`; otherwise `usual`. In a value, `{url}` is the server's URL."""
 
     value: str
     observed: Callable[[ScenarioRun], object]
@@ -70,7 +70,7 @@ class Effect:
 
 
 def switched(observed: Callable[[ScenarioRun], object]) -> Effect:
-    """The effect of a switch: the result of `seen` is true only if the switch is on."""
+    """The effect of a switch: the result of `observed` is true only if the switch is on."""
     return Effect("on", lambda run: bool(observed(run)), usual=False, changed=True)
 
 

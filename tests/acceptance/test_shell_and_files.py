@@ -40,8 +40,8 @@ COMMANDS = {
     "a variable": ("variable=1; cd /", "[no output]"),
     "and the folder are forgotten": ('echo "$variable"; pwd | grep -c /work$', "\n1\n"),
     "colours and repaints are removed": ("printf '\\033[31mred\\033[0m\\n10%%\\r20%%\\n'", "red\n20%\n"),
-    "bytes that are no text": ("printf 'a\\377b\\n'", "a\ufffdb\n"),
-    "what is left in the background does not hold it up": ("sleep 1000 & echo on", "on\n"),
+    "bytes that are not text": ("printf 'a\\377b\\n'", "a\ufffdb\n"),
+    "background processes do not block": ("sleep 1000 & echo on", "on\n"),
 }
 
 

@@ -41,7 +41,7 @@ def cells(rlm: Make, *codes: str, **env: str) -> list[str]:
 # ---- ipython: what a cell shows. One run for all.
 
 EXPECTED_OUTPUTS = {
-    "stdout and stderr as they came, then the last value": (
+    "stdout and stderr in order, then the last value": (
         "import sys\nprint('out')\nprint('err', file=sys.stderr)\nprint('out again')\n6 * 7",
         "out\nerr\nout again\n42\n",
     ),
@@ -60,8 +60,8 @@ EXPECTED_OUTPUTS = {
     "an exit code is not reported twice": ("1", "1\n"),
     "a script that fails tells its exit code": ("%%bash\necho a\nfalse || exit 7", "a\n[exit code: 7]\n"),
     "a command has no stdin to wait for": ("!cat; read line; echo over", "over\n"),
-    "what a command leaves in the background does not hold it up": ("!sleep 1000 & echo on", "on\n"),
-    "what is written past Python": (
+    "background processes of a command do not block": ("!sleep 1000 & echo on", "on\n"),
+    "output that bypasses Python": (
         "import os\nos.system('echo system'); os.write(1, b'raw\\n'); None",
         "system\nraw\n",
     ),
@@ -70,9 +70,9 @@ EXPECTED_OUTPUTS = {
     "a cell that closes stdout": ("import sys\nsys.stdout.close()", "[no output]"),
     "is repaired for the next": ("print('open')", "open\n"),
     "a reset takes the user's names": ("%reset -f", "[no output]"),
-    "and not ours": ("'x' in globals(), 'rlm' in globals()", "(False, True)\n"),
+    "but not rlm's": ("'x' in globals(), 'rlm' in globals()", "(False, True)\n"),
     "a lone surrogate": ("print('a\\ud83db')", "a\ufffdb\n"),
-    "bytes that are no text": ("import os\nos.write(1, b'a\\xffb\\n'); None", "a\ufffdb\n"),
+    "bytes that are not text": ("import os\nos.write(1, b'a\\xffb\\n'); None", "a\ufffdb\n"),
     "2,000 flushed lines": (
         "for i in range(2_000): print(i, flush=True)",
         "".join(f"{i}\n" for i in range(2_000)),
@@ -82,7 +82,7 @@ EXPECTED_OUTPUTS = {
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The result of each of `SHOWN`, in one kernel."""
+    """The result of each of `EXPECTED_OUTPUTS`, in one kernel."""
     folder = tmp_path_factory.mktemp("shown")
     with Scripted(*(call("ipython", code=code) for code, _ in EXPECTED_OUTPUTS.values()), text("end")) as server:
         done = Rlm(folder, {"RLM_BASE_URL": server.url, "RLM_MAX_TURNS": "99"})("go")

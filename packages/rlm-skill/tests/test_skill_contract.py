@@ -72,7 +72,7 @@ BROKEN = {
     "too deep": (write("src/wordy/wordy.py", b"(" * 100_000), "src/wordy/wordy.py:1", "valid Python"),
     "help": (in_code("longest: bool", "help: bool"), "src/wordy/wordy.py:4", "a parameter called `help`"),
     "generator": (in_code("    return counts", "    yield counts"), "src/wordy/wordy.py:4", "is an async generator"),
-    "type for checkers alone": (
+    "type only for checkers": (
         in_code(HEAD, FOR_CHECKERS.format("Words")),
         "src/wordy/wordy.py:8",
         "Words is imported only under",
@@ -105,23 +105,27 @@ BROKEN = {
         "pyproject.toml:11",
         "the command 'uv'",
     ),
-    "scripts made late": (
+    "dynamic scripts": (
         in_project("version", 'dynamic = ["scripts"]\nversion'),
         "pyproject.toml:3",
         "cannot be checked",
     ),
-    "own place for rlm-skill": (
+    "own source of rlm-skill": (
         in_project('"rlm-skill"]', '"rlm-skill @ https://x/y.whl"]'),
         "pyproject.toml:6",
         "takes rlm-skill from its own source",
     ),
-    "hatchling untold": (in_project(BUILD, ""), "pyproject.toml:11", "hatchling does not know"),
-    "hatchling reported wrong": (
+    "hatchling without a list of packages": (in_project(BUILD, ""), "pyproject.toml:11", "hatchling does not know"),
+    "hatchling with a wrong package": (
         in_project("src/wordy", "src/other"),
         "pyproject.toml:15",
         "would not contain src/wordy",
     ),
-    "uv_build untold": (in_project("hatchling.build", "uv_build"), "pyproject.toml:11", 'module-name = "wordy"'),
+    "uv_build without a module name": (
+        in_project("hatchling.build", "uv_build"),
+        "pyproject.toml:11",
+        'module-name = "wordy"',
+    ),
 }
 
 INCOMPLETE = {
@@ -138,7 +142,7 @@ INCOMPLETE = {
         "src/wordy/wordy.py",
         "there is no such file",
     ),
-    "run from elsewhere": (
+    "run imported from elsewhere": (
         write("src/wordy/wordy.py", b"from .deep import run"),
         "src/wordy/wordy.py:1",
         "defined elsewhere",
@@ -159,7 +163,7 @@ INCOMPLETE["argument gone"] = (
 )
 
 ADVICE = {
-    "card left out": (
+    "card excluded": (
         in_project('"SKILL.md" = "wordy/SKILL.md"', ""),
         "pyproject.toml:15",
         "does not contain SKILL.md",

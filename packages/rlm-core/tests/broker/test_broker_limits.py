@@ -63,7 +63,7 @@ def deep(opening: bytes) -> bytes:
 
 BAD = {
     "nothing": b"",
-    "no JSON": b"{",
+    "not JSON": b"{",
     "two objects": b"{} {}",
     "a control character in a text": b'{"task": "a\x01b"}',
     "NUL": b"\0" * 100,
@@ -80,16 +80,16 @@ BAD = {
     "a huge number": b'{"task": %s}' % (b"9" * 100_000),
     "a huge number that is read": b'{"options": {"max_turns": %s}}' % (b"9" * 4_000),
     "a huge exponent": b'{"options": {"max_turns": 1e999999999}}',
-    "a name twice": b'{"token": "a", "token": "b"}',
-    "an option twice": b'{"options": {"model": "a", "model": "b"}}',
+    "a duplicate name": b'{"token": "a", "token": "b"}',
+    "a duplicate option": b'{"options": {"model": "a", "model": "b"}}',
     "deep arrays": deep(b"["),
     "deep objects": deep(b'{"a":'),
     "deep options": b'{"options": ' + b"[" * 3_000,
-    "deep and whole": b'{"task": %s%s}' % (b"[" * 2_000, b"]" * 2_000),
+    "deep and complete": b'{"task": %s%s}' % (b"[" * 2_000, b"]" * 2_000),
     "millions of lists": b"[%s[]]" % (b"[]," * (5 * MEGABYTE)),
     "millions of texts": b'[%s""]' % (b'"",' * (5 * MEGABYTE)),
     "millions of names": b"{%s}" % b",".join(b'"%d":1' % number for number in range(10**6)),
-    "a task that is no text": b'{"task": {}}',
+    "a task that is not text": b'{"task": {}}',
     "a task that is null": b'{"task": null}',
     "a task that is true": b'{"task": true}',
     "options that are a list": b'{"options": []}',
@@ -100,8 +100,8 @@ BAD = {
     % (b"x" * MEGABYTE),
     "a context that is a text": b'{"context": "x"}',
     "a long token": b'{"token": "%s"}' % (b"x" * MEGABYTE),
-    "more than the host takes": b'{"task": "%s"}' % (b"x" * LINE),
-    "more than the host takes, and no end": b"x" * (2 * LINE),
+    "more than the limit": b'{"task": "%s"}' % (b"x" * LINE),
+    "more than the limit, without an end": b"x" * (2 * LINE),
 }
 
 

@@ -19,7 +19,7 @@ from rlm_testkit.fakes import SYSTEM, TASK, FakeTool, ScriptedModel, call, open_
 def open_agent_with_user(
     interjections: list[list[User]], model: ScriptedModel, *tools: Tool
 ) -> tuple[Agent, list[Event]]:
-    """An agent whose user says something each time the agent asks; each text of `said` is used once."""
+    """An agent whose user says something each time the agent asks; each text of `interjections` is used once."""
     events: list[Event] = []
 
     def hear() -> Sequence[User]:

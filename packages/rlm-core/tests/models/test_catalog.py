@@ -53,9 +53,9 @@ LISTS: dict[str, tuple[Any, list[ModelFacts]]] = {
         {"data": [{"id": 3}, "x", {"id": "m", "context_length": "many", "max_model_len": 0}]},
         [ModelFacts("m")],
     ),
-    "no list": ("hello", []),
+    "not a list": ("hello", []),
     "null": (None, []),
-    "data that is no list": ({"data": {"id": "m"}}, []),
+    "data that is not a list": ({"data": {"id": "m"}}, []),
 }
 
 

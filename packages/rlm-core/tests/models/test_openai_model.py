@@ -369,8 +369,8 @@ async def test_when_the_budget_is_spent_the_error_has_the_number_of_tries_and_th
 
 PING = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + b": ping\n\n" * 9
 SILENT = {
-    "not a byte": hang(),
-    "nothing behind the headers": stall(Answer(b" ")),
+    "no byte": hang(),
+    "nothing after the headers": stall(Answer(b" ")),
     "a stream that stops": stall(text("x" * 99)),
     "a pause": error(429, "slow down", retry_after="20"),
 }
@@ -476,7 +476,7 @@ def piece(content: str, finish: str | None = None) -> dict[str, Any]:
 HELLO = (piece("hel"), piece("lo", "stop"))
 WHOLE = json.dumps({"choices": [{"message": {"content": "hello"}, "finish_reason": "stop"}]})
 SPELLINGS = {
-    "as it should be": events_of(*HELLO),
+    "valid": events_of(*HELLO),
     "a byte order mark": b"\xef\xbb\xbf" + events_of(*HELLO),
     "CRLF": events_of(*HELLO).replace(b"\n", b"\r\n"),
     "CR": events_of(*HELLO).replace(b"\n", b"\r"),
@@ -489,21 +489,21 @@ SPELLINGS = {
     "no [DONE]": events_of(*HELLO, done=False),
     "no last blank line": events_of(*HELLO, done=False).rstrip(),
     "no blank lines": events_of(*HELLO).replace(b"\n\n", b"\n"),
-    "junk behind the end": events_of(*HELLO) + b'data: {"x":\n\n',
-    "junk behind the message": events_of(*HELLO, done=False) + b"data: bye\n\n",
+    "invalid data after the end": events_of(*HELLO) + b'data: {"x":\n\n',
+    "invalid data after the message": events_of(*HELLO, done=False) + b"data: bye\n\n",
     "no finish_reason": events_of(piece("hel"), piece("lo")),
     "an empty finish_reason": events_of(piece("hel", ""), piece("lo", "")),
     "choices empty and null": events_of({"choices": []}, *HELLO, {"choices": None}),
     "a delta that is null": events_of({"choices": [{"delta": None}]}, *HELLO),
     "two pieces on a line": f"data: {json.dumps(HELLO[0])}{json.dumps(HELLO[1])}\n\n".encode(),
-    "[DONE] behind a piece": events_of(*HELLO, done=False).rstrip() + b" [DONE]\n\n",
-    "a piece a line": "\n".join(map(json.dumps, HELLO)).encode(),
+    "[DONE] after a piece": events_of(*HELLO, done=False).rstrip() + b" [DONE]\n\n",
+    "one piece on each line": "\n".join(map(json.dumps, HELLO)).encode(),
     "JSON in UTF-16": WHOLE.encode("utf-16"),
     "usage with NaN": events_of(*HELLO[:1], {**HELLO[1], "usage": {"prompt_tokens": float("nan")}}),
     "a completion in one event": f"data: {WHOLE}\n\n".encode(),
     "JSON": WHOLE.encode(),
-    "words of a gateway": json.dumps({"code": 0, "message": "success"} | json.loads(WHOLE)).encode(),
-    "JSON behind blanks and comments": b"\n\n: PROCESSING\n\n" + WHOLE.encode(),
+    "text of a gateway": json.dumps({"code": 0, "message": "success"} | json.loads(WHOLE)).encode(),
+    "JSON after blanks and comments": b"\n\n: PROCESSING\n\n" + WHOLE.encode(),
     "JSON and [DONE]": WHOLE.encode() + b"\n\ndata: [DONE]\n\n",
 }
 
@@ -599,7 +599,7 @@ ODD = {
     "an error, nested": Answer(b"[" * 100_000, status=400),
     "an error, nested, as an object": Answer(b'{"error":' * 100_000, status=500),
     "a date without end": error(429, "slow down", retry_after="Mon, 01 Jan 99999999999999999999 00:00:00 GMT"),
-    "a date, and ours without end": Answer(
+    "a date, and a server date without end": Answer(
         b"slow down",
         status=429,
         headers={

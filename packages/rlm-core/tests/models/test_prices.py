@@ -38,24 +38,24 @@ GPT_4O = 0.6 * 2.5 + 0.4 * 1.25 + 0.1 * 10
 CASES: dict[str, tuple[str, str, Any, str, Usage, float | None]] = {
     "chat": (OPENAI, "gpt-4o", chat(), "chat", USAGE, GPT_4O),
     "responses": (OPENAI, "gpt-4o", responses("gpt-4o"), "responses", USAGE, GPT_4O),
-    "Azure, where the name is a deployment's": (
+    "Azure, where the model is the name of a deployment": (
         "https://acme.openai.azure.com/openai/v1", "prod-1", responses("gpt-4o"), "responses", USAGE, GPT_4O,
     ),
     "the reply names no model": (OPENAI, "gpt-4o", chat(None), "chat", USAGE, GPT_4O),
-    "nor has a usage": (OPENAI, "gpt-4o", {}, "chat", USAGE, GPT_4O),
-    "a body that is nothing": (OPENAI, "gpt-4o", None, "chat", USAGE, GPT_4O),
+    "the reply has no usage": (OPENAI, "gpt-4o", {}, "chat", USAGE, GPT_4O),
+    "an empty body": (OPENAI, "gpt-4o", None, "chat", USAGE, GPT_4O),
     "estimated, so without a cache": (
         OPENAI, "gpt-4o", {}, "chat", Usage(1_000_000, 100_000, 7, 7, estimated=True), 2.5 + 1.0,
     ),
-    "counts that cannot be": (OPENAI, "gpt-4o", chat(usage={"prompt_tokens": -3, "completion_tokens": 1}), "chat", USAGE, GPT_4O),
-    "more cached than there is": (OPENAI, "gpt-4o", {}, "chat", Usage(10, 0, 20), 10 * 1.25e-6),
+    "impossible counts": (OPENAI, "gpt-4o", chat(usage={"prompt_tokens": -3, "completion_tokens": 1}), "chat", USAGE, GPT_4O),
+    "more cached tokens than prompt tokens": (OPENAI, "gpt-4o", {}, "chat", Usage(10, 0, 20), 10 * 1.25e-6),
     "x.ai does not count reasoning as output": (
         XAI, "grok-4", chat("grok-4"), "chat", USAGE, 0.6 * 3 + 0.4 * 0.75 + 0.15 * 15,
     ),
     "an unknown model": (OPENAI, "no-such-model", chat("no-such-model"), "chat", USAGE, None),
-    "a server of one's own": ("http://127.0.0.1:1/v1", "gpt-4o", chat(), "chat", USAGE, None),
-    "and one in one's network": ("http://gpu.internal:8000/v1", "gpt-4o", chat(), "chat", USAGE, None),
-    "an endpoint that nobody lists": ("https://models.example.com/v1", "gpt-4o", chat(), "chat", USAGE, None),
+    "a local server": ("http://127.0.0.1:1/v1", "gpt-4o", chat(), "chat", USAGE, None),
+    "a server in the local network": ("http://gpu.internal:8000/v1", "gpt-4o", chat(), "chat", USAGE, None),
+    "an unlisted endpoint": ("https://models.example.com/v1", "gpt-4o", chat(), "chat", USAGE, None),
 }  # fmt: skip
 
 

@@ -32,21 +32,21 @@ SERVERS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         {"prompt_token_ids": [1, 2, 3], "meta_info": {"output_token_logprobs": [[-1, 7, "a"], [-0.5, 7, None]]}},
         BOTH,
     ),
-    "SGLang, ids asked for": (
+    "SGLang, ids requested": (
         {"sglext": {"routed_experts": "AAEC"}},
         {"prompt_token_ids": [1, 2, 3], "response_token_ids": [7, 7], "meta_info": {"weight_version": "3"}},
         IDS,
     ),
     "OpenAI": ({"system_fingerprint": "fp"}, {"logprobs": {"content": ENTRIES, "refusal": None}}, {"logprobs": [-1.0, -0.5]}),
-    "ids of another number than logprobs": ({}, {"token_ids": [7], "logprobs": {"content": ENTRIES}}, {"completion_token_ids": [7]}),
+    "not as many ids as logprobs": ({}, {"token_ids": [7], "logprobs": {"content": ENTRIES}}, {"completion_token_ids": [7]}),
     "nothing": ({"service_tier": "flex", "max_output_tokens": 3}, {"logprobs": None, "matched_stop": 2}, {}),
-    "nothing, in empty forms": ({"prompt_token_ids": []}, {"logprobs": {"content": None}, "meta_info": {}}, {}),
-    "nonsense": (
+    "empty values": ({"prompt_token_ids": []}, {"logprobs": {"content": None}, "meta_info": {}}, {}),
+    "invalid values": (
         {"prompt_token_ids": [1, "x", 3]},
         {"token_ids": [True, -1], "logprobs": {"content": [3, {"logprob": float("-inf")}]}, "meta_info": [1]},
         {},
     ),
-    "nonsense of another kind": ({}, {"token_ids": {"a": 1}, "meta_info": {"output_token_logprobs": [3, []]}}, {}),
+    "other invalid values": ({}, {"token_ids": {"a": 1}, "meta_info": {"output_token_logprobs": [3, []]}}, {}),
 }  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def test_token_data_is_kept_and_read_whether_it_comes_whole_or_in_pieces(name: s
     assert whole.token_data.keys() == pieces.token_data.keys()
     assert read == read_token_data(whole.token_data).wire() == read_token_data(pieces.token_data).wire()
     assert {"role": "assistant", "content": "a and b"} == whole.message.received, "it must not be sent back"
-    if "nonsense" not in name:
+    if "invalid values" not in name:
         assert bool(read) == bool(whole.token_data)
 
 
