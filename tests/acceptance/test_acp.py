@@ -260,14 +260,14 @@ while True:
         pathlib.Path('interrupted').touch()"""
     with Scripted(lambda _: call("ipython", code=code)) as server:
         command = rlm(server)
-        async with talking(command, code=143) as talk:
-            turn = asyncio.ensure_future(ask(talk, await new(talk, command), "go"))
-            await talk.editor.until_heard("tool_call_update", "begun")
-            assert talk.process.stdin is not None
-            talk.process.stdin.close()
+        async with connected(command, code=143) as connection:
+            turn = asyncio.ensure_future(ask(connection, await new(connection, command), "go"))
+            await connection.editor.wait_for_update("tool_call_update", "begun")
+            assert connection.process.stdin is not None
+            connection.process.stdin.close()
             await eventually((command.cwd / "interrupted").exists)
-            talk.process.terminate()
-            await talk.process.wait()
+            connection.process.terminate()
+            await connection.process.wait()
             await asyncio.gather(turn, return_exceptions=True)
         assert command.session.meta["status"] == "cancelled"
         nothing_left(command)

@@ -106,7 +106,7 @@ ANEW = "If rlm was reinstalled during the run, start a new run"
 
 
 @pytest.mark.parametrize(
-    ("sent", "reason"),
+    ("message", "reason"),
     [
         ({}, f"its protocol version is None, and the host of this run uses 1. {ANEW}"),
         (RUN | {"version": 2}, f"its protocol version is 2, and the host of this run uses 1. {ANEW}"),

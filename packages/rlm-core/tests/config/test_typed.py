@@ -35,7 +35,7 @@ def test_each_setting_is_one_of_programs_or_of_the_command() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "kept"),
+    ("value", "expected"),
     [
         ({"max_turns": 3}, 3),
         ({"exec_timeout": 2}, 2.0),

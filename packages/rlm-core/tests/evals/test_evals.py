@@ -37,7 +37,7 @@ def test_an_answer_is_judged_by_what_is_expected(fields: dict[str, Any], answer:
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "reason"),
     [
         (b"", "t contains no task"),
         (b'{"prompt": "?", "expected": 1}\n{"prompt": "?"}', "t, line 2: Object missing required field `expected`"),
@@ -106,7 +106,7 @@ def result(
 
 
 @pytest.mark.parametrize(
-    ("ours", "cost", "said"),
+    ("recursive", "cost", "reason"),
     [
         (1.0, 2.0, "Recursion won: 1.00 against 0.50 of single, at 2.0 times its cost."),
         (0.5, 2.0, "Recursion lost, because it gained nothing: 0.50 against 0.50 of single, at 2.0 times its cost."),

@@ -10,7 +10,7 @@ from rlm.present.titles import code_title, title
 
 
 @pytest.mark.parametrize(
-    ("code", "shown"),
+    ("code", "expected"),
     [
         ("from pathlib import Path\nimport os\n\n# look\nprint(os.listdir())", "print(os.listdir())"),
         ("import os; os._exit(1)", "os._exit(1)"),

@@ -71,7 +71,7 @@ def test_a_notebook_declares_python_so_that_others_convert_it_to_a_py_file(tree:
 
 
 @pytest.mark.parametrize(
-    ("content", "left"),
+    ("content", "expected"),
     [
         ("[no output]", ""),
         ("[no output]\n[context turns: 3/9]", ""),

@@ -68,7 +68,7 @@ def test_the_newest_is_the_one_used_last(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "said"),
+    ("wanted", "reason"),
     [
         ("cccc", r"There is no session cccc in .*sessions. `rlm ls` lists them."),
         ("aaa", "2 sessions begin with aaa: aaaa00000000, aaab00000000. Give more of the id."),

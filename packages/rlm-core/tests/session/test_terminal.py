@@ -85,7 +85,7 @@ def test_all_printable_characters_stay(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "plain_text"),
     [
         ("\x1b[1;31mred\x1b[0m text", "red text"),
         ("\x1b]0;title\x07rest", "rest"),
