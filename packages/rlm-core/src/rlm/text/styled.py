@@ -59,9 +59,7 @@ def columns(text: str) -> int:
 
 def head(text: str, width: int) -> str:
     """Return the beginning of a cleaned text, at most `width` columns."""
-    if text.isascii():
-        return text[:width]
-    return text if columns(text) <= width else text[: _reach(text, 0, width)]
+    return text[: _reach(text, 0, width)]
 
 
 def clip(text: str, width: int) -> str:
@@ -74,8 +72,7 @@ def clip(text: str, width: int) -> str:
 def wrap(text: str, width: int) -> list[str]:
     """Split a cleaned text into pieces of at most `width` columns (two or more), between words if possible."""
     pieces, start = [], 0
-    reach = _reach_in_ascii if text.isascii() else _reach
-    while (end := reach(text, start, width)) < len(text):
+    while (end := _reach(text, start, width)) < len(text):
         cut = text.rfind(" ", start, end) + 1 or max(end, start + 1)
         pieces.append(text[start:cut])
         start = cut
@@ -84,15 +81,13 @@ def wrap(text: str, width: int) -> list[str]:
 
 def _reach(text: str, start: int, width: int) -> int:
     """Return the end of the part that fits into `width` columns. It reads only that part: a line may have megabytes."""
+    if text.isascii():
+        return min(start + width, len(text))
     for end in range(start, len(text)):
         width -= _columns_of(text[end])
         if width < 0:
             return end
     return len(text)
-
-
-def _reach_in_ascii(text: str, start: int, width: int) -> int:
-    return min(start + width, len(text))
 
 
 def wrap_words(line: Sequence[Span], width: int, *, rest: int = 0) -> Iterator[list[Span]]:
