@@ -14,7 +14,7 @@ from rlm.kernel.death import DISCONNECTED, crash_report, how_it_ended, unsent
 from rlm.kernel.launch import KernelFiles, KernelSpec
 from rlm.kernel.output import CellOutput
 from rlm.kernel.protocol import Message, MessageCodec, Object
-from rlm.kernel.server import KernelProcess, KernelServer, LaunchRequest
+from rlm.kernel.server import KernelProcess, KernelServer
 from rlm.kernel.state import KernelEvent, KernelState, next_state
 
 if TYPE_CHECKING:
@@ -83,9 +83,7 @@ class KernelConnection:
         try:
             files.write(spec, key)
             sandbox = await spec.sandbox_handle() if spec.sandbox_handle else ""
-            process = await server.launch(
-                LaunchRequest(files.launch, spec.env, spec.cwd, spec.program, sandbox, spec.modules)
-            )
+            process = await server.launch(spec, files.launch, sandbox)
         except BaseException:
             files.remove()
             raise

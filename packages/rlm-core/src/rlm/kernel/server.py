@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rlm.errors import KernelError
+from rlm.kernel.launch import KernelSpec
 from rlm.process.pipes import BoundedLog
 from rlm.process.process_tree import kill_until_gone, marked
 
@@ -34,19 +35,6 @@ _UTF8 = ("-X", "utf8") if sys.flags.utf8_mode else ()
 _PLAIN = (sys.executable, *_UTF8, "-P", "-m", "rlm.inside") if sys.platform == "darwin" else ()
 _UNRESPONSIVE = 30.0  # seconds without an answer after which a zygote is killed; killing a kernel's processes takes two
 _CLOSING = 5.0  # seconds until a zygote is killed that was asked to end
-
-
-@dataclass(frozen=True, slots=True)
-class LaunchRequest:
-    """A kernel to start. `program` replaces the fork; the path of `launch` is appended to it. `sandbox` is a handle."""
-
-    launch: Path
-    env: Mapping[str, str]
-    cwd: Path
-    program: tuple[str, ...] = ()
-    sandbox: str = ""
-    modules: tuple[str, ...] = ()
-    """Modules to import before the fork."""
 
 
 @dataclass(slots=True)
@@ -185,14 +173,14 @@ class KernelServer:
     ) -> None:
         await self.close()
 
-    async def launch(self, request: LaunchRequest) -> KernelProcess:
-        """Start a kernel.
+    async def launch(self, spec: KernelSpec, file: Path, sandbox: str) -> KernelProcess:
+        """Start a kernel with the launch file `file`, in the sandbox with this handle (empty: in none).
 
         Raises:
             KernelError: the zygote cannot be started.
         """
         if self._zygote is None:
-            self._zygote = asyncio.create_task(self._connect(request.env))
+            self._zygote = asyncio.create_task(self._connect(spec.env))
         zygote = await asyncio.shield(self._zygote)
         loop = asyncio.get_running_loop()
         self._count += 1
@@ -201,16 +189,16 @@ class KernelServer:
             kernel.resolve(gone=True)
             return kernel
         zygote.kernels[kernel.id] = kernel
-        program = request.program or _PLAIN
+        program = spec.program or _PLAIN
         zygote.send(
             do="start",
             id=kernel.id,
-            launch=str(request.launch),
-            env=dict(request.env),
-            cwd=str(request.cwd),
-            program=[*program, str(request.launch)] if program else None,
-            sandbox=request.sandbox,
-            modules=request.modules,
+            launch=str(file),
+            env=dict(spec.env),
+            cwd=str(spec.cwd),
+            program=[*program, str(file)] if program else None,
+            sandbox=sandbox,
+            modules=spec.modules,
         )
         return kernel
 
