@@ -284,9 +284,9 @@ def call_with(arguments: str) -> Wire:
 )  # fmt: skip
 def test_arguments_are_an_object_as_the_model_gave_it(tmp_path: Path, text: str) -> None:
     (line,) = lines(session_of(tmp_path, *opening("t"), *turn(None, (call_with(text), "1"))))
-    completions = line["messages"][-1]
-    assert completions["tool_calls"][0]["function"]["arguments"] == json.loads(text)
-    assert (completions["content"], completions["weight"]) == ("", 1), (
+    message = line["messages"][-1]
+    assert message["tool_calls"][0]["function"]["arguments"] == json.loads(text)
+    assert (message["content"], message["weight"]) == ("", 1), (
         "many chat templates concatenate the content with a text"
     )
 
