@@ -128,7 +128,7 @@ def _all_at_once(count: int) -> Run:
 
 
 def _many_kernels(start: str, count: int, at_once: int | None = None) -> Run:
-    return lambda bench: bench.run_floor("herd", start, count, at_once or count)
+    return lambda bench: bench.run_floor("many_kernels", start, count, at_once or count)
 
 
 def _forked_and_cold(make: Callable[[str], Contender]) -> dict[str, Contender]:

@@ -16,7 +16,7 @@ from typing import Any
 
 def main() -> None:
     url, count, at_once = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    from bench.floors.herd import Zygote
+    from bench.floors.many_kernels import Zygote
 
     launch = Zygote().launch  # before any thread starts
     asyncio.run(_work(url, count, at_once, launch))

@@ -286,9 +286,7 @@ def test_arguments_are_an_object_as_the_model_gave_it(tmp_path: Path, text: str)
     (line,) = lines(session_of(tmp_path, *opening("t"), *turn(None, (call_with(text), "1"))))
     message = line["messages"][-1]
     assert message["tool_calls"][0]["function"]["arguments"] == json.loads(text)
-    assert (message["content"], message["weight"]) == ("", 1), (
-        "many chat templates concatenate the content with a text"
-    )
+    assert (message["content"], message["weight"]) == ("", 1), "many chat templates concatenate the content with a text"
 
 
 @pytest.mark.parametrize(

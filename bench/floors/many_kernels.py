@@ -1,6 +1,6 @@
 """Many plain ipykernels, one cell each: new processes, or forks of one with all imports done.
 
-    python herd.py cold|forked COUNT AT_ONCE
+    python many_kernels.py cold|forked COUNT AT_ONCE
 
 With COUNT = AT_ONCE, all of them run at the same time at the end.
 """
