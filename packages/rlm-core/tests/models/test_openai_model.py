@@ -337,7 +337,7 @@ async def test_the_waits_grow_whatever_the_provider_asks_and_the_notices_count()
     ],
 )
 def test_the_tries_of_the_sdk_come_at_its_pace(quick: int, waits: list[float]) -> None:
-    policy = RetryPolicy(quick=quick)
+    policy = RetryPolicy(budget=300, first_pause=0.5, quick=quick, notice=25)
     for failures, longest in enumerate(waits, 1):
         assert longest * 0.75 <= backoff(failures, policy) <= longest
 

@@ -7,6 +7,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+from rlm.config.readers import ApiChoice
 from rlm.core.adaptation import Adaptation
 from rlm.core.messages import Message, Reply, Schema, Wire
 from rlm.core.ports import Sink, ToolChoice
@@ -29,13 +30,12 @@ READ_TIMEOUT = 600.0
 NOTICE = 25.0
 """Seconds without data after which a waiting message is shown."""
 
-AUTO, RESPONSES = "auto", "responses"
 _OURS = frozenset({"stream", "stream_options"})
 
 
-def api_for(endpoint: Endpoint, wanted: str = AUTO) -> API:
+def api_for(endpoint: Endpoint, wanted: str = ApiChoice.AUTO) -> API:
     """Choose the API for an endpoint. OpenAI's newer models need Responses; most other servers have only chat."""
-    if endpoint.is_openai if wanted == AUTO else wanted == RESPONSES:
+    if endpoint.is_openai if wanted == ApiChoice.AUTO else wanted == ApiChoice.RESPONSES:
         from rlm.providers.responses import ResponsesAPI
 
         return ResponsesAPI()
@@ -54,7 +54,7 @@ class OpenAIClient:
         endpoint: Endpoint,
         sdk_max_retries: int = 5,
         *,
-        api: str = AUTO,
+        api: str = ApiChoice.AUTO,
         budget: float = BUDGET,
         read_timeout: float = READ_TIMEOUT,
         notice: float = NOTICE,

@@ -38,10 +38,10 @@ class RetryPolicy:
     `notice`: the maximum time without a report to the user.
     """
 
-    budget: float = 300.0
-    first_pause: float = 0.5
-    quick: int = 5
-    notice: float = 25.0
+    budget: float
+    first_pause: float
+    quick: int
+    notice: float
 
 
 Attempt = Callable[[], Awaitable[Reply]]
