@@ -153,10 +153,8 @@ def _watch(mark: str, folder: str) -> None:
 
     for _ in range(_ROUNDS):
         kill_until_gone(lambda: marked(mark))
-        # by path: it follows no link, and the owner of the folder is dead. Repeatedly: a process that is being killed
-        # may still create a file in it
-        shutil.rmtree(folder, ignore_errors=True)
-        time.sleep(0.1)
+        shutil.rmtree(folder, ignore_errors=True)  # by path: it follows no link, and the folder's owner is dead
+        time.sleep(0.1)  # again: a process that is being killed may still create a file in it
 
 
 if __name__ == "__main__":

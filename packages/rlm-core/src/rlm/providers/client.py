@@ -20,7 +20,7 @@ from rlm.providers.learned import Learned
 from rlm.providers.limiter import Gate
 from rlm.providers.ports import API, ModelPrompt
 from rlm.providers.prices import PriceList
-from rlm.providers.retrying import RetryLoop, RetryPolicy
+from rlm.providers.retrying import Retrying, RetryPolicy
 from rlm.text.redact import Redactor
 
 BUDGET = 300.0
@@ -123,7 +123,7 @@ class EndpointModel:
         self, messages: Sequence[Message], tools: Sequence[Schema], tool_choice: ToolChoice = "auto"
     ) -> Reply:
         client = self._client
-        retry = RetryLoop(client.connection, client.policy, self._sink, self._redactor, depth=self._depth)
+        retry = Retrying(client.connection, client.policy, self._sink, self._redactor, depth=self._depth)
         request = ModelRequest(
             client.connection,
             client.api,

@@ -135,7 +135,7 @@ class Connection:
                 base_url=self.endpoint.url,
                 default_query=self.endpoint.query,
                 api_key=self.endpoint.api_key or "none",  # the SDK requires one; each request sets its own header
-                max_retries=0,  # `RetryLoop` does all retries, so that there is one backoff and one count
+                max_retries=0,  # `Retrying` does all retries, so that there is one backoff and one count
                 timeout=openai.Timeout(self.read_timeout, connect=CONNECT_TIMEOUT),
                 http_client=http,
             )

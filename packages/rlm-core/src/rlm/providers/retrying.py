@@ -51,7 +51,7 @@ Raises HTTPError or TransportError if it failed, MessagesRefused if the messages
 """
 
 
-class RetryLoop:
+class Retrying:
     """The tries of one request. Every failed try is counted and reported."""
 
     def __init__(
