@@ -23,7 +23,7 @@ from rlm.sessions.store import SessionTree, list_sessions, read_tree
 _SUFFIXES = {Format.HTML: "html", Format.IPYNB: "ipynb", Format.CHAT: "jsonl", Format.ATIF: "json"}
 _ONE = (Format.HTML, Format.IPYNB, Format.ATIF)
 """Formats whose file holds one session."""
-_PATIENCE = 10
+_OPENER_TIMEOUT = 10
 """Seconds; an opener passes the file on and exits."""
 
 
@@ -104,7 +104,7 @@ def _open_for_user(file: Path) -> None:
             f"{path} is written, but no program can be started to open it: {error}. Open it yourself."
         ) from None
     try:
-        code = process.wait(_PATIENCE)
+        code = process.wait(_OPENER_TIMEOUT)
     except subprocess.TimeoutExpired:
         return  # a browser that the opener itself started keeps running
     if code:

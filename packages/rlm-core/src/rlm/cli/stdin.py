@@ -21,7 +21,7 @@ from rlm.text.encodings import decode_as_written
 if TYPE_CHECKING:
     from rlm.broker.payload import ContextPayload
 
-PATIENCE = 3.0
+FIRST_DATA_TIMEOUT = 3.0
 """Seconds to wait for a pipe's first byte if there is a task already."""
 
 
@@ -103,8 +103,8 @@ def _not_empty(text: str, where: str) -> str:
 def _beside() -> str:
     """The text on stdin beside a task, if there is any."""
     kind = _kind()
-    if kind == "pipe" and not select.select([0], [], [], PATIENCE)[0]:
-        say(f"rlm: no data came from the pipe on stdin within {PATIENCE:.0f} s; continuing without it")
+    if kind == "pipe" and not select.select([0], [], [], FIRST_DATA_TIMEOUT)[0]:
+        say(f"rlm: no data came from the pipe on stdin within {FIRST_DATA_TIMEOUT:.0f} s; continuing without it")
         return ""
     return _read_all().rstrip("\n") if kind in ("file", "pipe") else ""
 

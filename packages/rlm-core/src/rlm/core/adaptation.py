@@ -11,11 +11,11 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import NoReturn
 
 from msgspec.structs import replace
 
 from rlm.core.messages import Assistant, Message, ToolResult, User, Wire, assistant
+from rlm.text.strict_json import refuse_constant
 
 
 class Adaptation(StrEnum):
@@ -59,11 +59,6 @@ def call_arguments(arguments: str) -> str:
     except (ValueError, RecursionError):
         valid = False
     return arguments if valid else "{}"
-
-
-def refuse_constant(constant: str) -> NoReturn:
-    """Refuse NaN and the infinities, which json.loads accepts although JSON has no such values."""
-    raise ValueError(f"there is no {constant}")
 
 
 def short_id(id: str) -> str:

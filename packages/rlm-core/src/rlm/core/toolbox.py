@@ -8,12 +8,12 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import Any
 
-from rlm.core.adaptation import refuse_constant
 from rlm.core.history import History
 from rlm.core.messages import Outcome, Schema, ToolCall
 from rlm.core.ports import Tool
 from rlm.errors import BadArguments, ToolError
 from rlm.text.clip import clip
+from rlm.text.strict_json import refuse_constant
 
 _CUT_OFF = (
     "are incomplete: your message was cut off at the provider's length limit, so nothing was run. Send less at once, "

@@ -20,6 +20,7 @@ from rlm.core.task import RunResult
 from rlm.errors import AgentError, ConfigError
 from rlm.process import files
 from rlm.text.clip import clip
+from rlm.text.strict_json import refuse_constant
 
 if TYPE_CHECKING:
     from jsonschema_rs import ValidationError
@@ -113,15 +114,11 @@ def _problem(error: ValidationError) -> str:
 
 def _loads(text: str | bytes) -> Any:
     try:
-        return json.loads(text, parse_constant=_no_json)
+        return json.loads(text, parse_constant=refuse_constant)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"it is not JSON ({error}); write the JSON alone, without any other text") from None
-
-
-def _no_json(constant: str) -> Any:
-    raise ValueError(f"there is no {constant}")
 
 
 @dataclass(frozen=True, slots=True)

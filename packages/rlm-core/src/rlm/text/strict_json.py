@@ -33,7 +33,7 @@ def parse(text: str) -> Any:
     Raises:
         ValueError, RecursionError: it is no JSON, or nested too deeply.
     """
-    return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
+    return json.loads(text, object_pairs_hook=_object, parse_constant=refuse_constant)
 
 
 def _measure(data: bytes, strings: int, between: int) -> None:
@@ -51,5 +51,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _refuse(constant: str) -> NoReturn:
+def refuse_constant(constant: str) -> NoReturn:
+    """Refuse NaN and the infinities, which json.loads accepts although JSON has no such values."""
     raise ValueError(f"{constant} is not allowed")

@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from math import isfinite
-from typing import Any, NoReturn
+from typing import Any
+
+from rlm.text.strict_json import refuse_constant
 
 _HALVES = re.compile("[\ud800-\udfff]")
 _DEEPEST = 100
@@ -44,14 +46,10 @@ def dump_ascii(value: Any) -> str:
 def read_object(text: str) -> dict[str, Any] | None:
     """Parse a JSON object; None if the text is none, or if other readers would read another value."""
     try:
-        value = json.loads(text, parse_constant=_refuse, parse_int=_small)
+        value = json.loads(text, parse_constant=refuse_constant, parse_int=_small)
     except (ValueError, RecursionError, TypeError):
         return None
     return value if isinstance(value, dict) and portable(value) == value else None
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def _small(digits: str) -> int:

@@ -28,7 +28,7 @@ PERIOD = 1 / 8
 """Minimum seconds between two paintings of a frame."""
 TICK = 1 / 4
 """Seconds after which a frame is redrawn although nothing happened, so that clocks advance."""
-PATIENCE = 1.0
+FLUSH_TIMEOUT = 1.0
 """Maximum seconds that a caller waits for the stream."""
 BACKLOG = 10_000
 """Maximum rows in the queue of a blocked stream; the oldest are dropped."""
@@ -80,7 +80,7 @@ class Writer:
             self._closing = True
             self._changed.notify_all()
         self._hurry.set()
-        self._thread.join(PATIENCE)
+        self._thread.join(FLUSH_TIMEOUT)
         self._echo.release()
 
     def say(self, row: Row) -> None:
@@ -100,13 +100,13 @@ class Writer:
             self._changed.notify_all()
 
     def flush(self) -> None:
-        """Wait until everything is on the screen, for at most PATIENCE seconds."""
+        """Wait until everything is on the screen, for at most FLUSH_TIMEOUT seconds."""
         self._hurry.set()
         with self._changed:
             self._asked += 1
             goal = self._asked
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._painted >= goal, PATIENCE)
+            self._changed.wait_for(lambda: self._painted >= goal, FLUSH_TIMEOUT)
 
     # ---- in the thread
 
