@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rlm_testkit.kernel_bench import KernelBench, OpenKernel
 from rlm_testkit.png import png
+from rlm_testkit.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -155,7 +156,7 @@ async def test_output_between_cells_comes_before_the_next_result(open_kernel: Op
 
 
 UNFINISHED = """
-import os, threading, time
+import contextvars, os, threading, time
 from IPython.display import display
 
 handle = display("first", display_id=True)
@@ -166,7 +167,7 @@ def later():
     {statement}
     open("done", "w").close()
 
-threading.Thread(target=later).start()
+threading.Thread(target=contextvars.copy_context().run, args=[later]).start()  # ipykernel 7.0 needs the context
 """
 
 
@@ -180,8 +181,7 @@ async def test_an_unfinished_line_and_an_updated_display_between_cells_are_shown
     async with open_kernel(cwd=tmp_path) as bench:
         await bench.run(UNFINISHED.format(statement=statement))
         (tmp_path / "begin").touch()
-        while not (tmp_path / "done").exists():
-            await asyncio.sleep(0.01)
+        await eventually((tmp_path / "done").exists)
         output = await bench.run("print('now')")
         assert output.rstrip("\n") == f"[output since the last cell]\n{shown}".rstrip("\n") + "\n[this cell]\nnow"
 
