@@ -177,3 +177,61 @@ def test_a_session_is_continued_by_its_id_its_folder_or_its_first_digits(rlm: Ma
     assert "`cwd=`" in lines[8]
     assert "did sixth" == lines[9]
     assert 2 == len([path for path in (command.cwd / ".rlm/sessions").iterdir() if (path / "meta.json").exists()])
+
+
+MISUSES = """
+import asyncio, rlm
+
+async def refused(work):
+    try:
+        await work
+    except rlm.RlmError as error:
+        print(error)
+
+async def opened(**options):
+    async with host.open(**options):
+        pass
+
+async def main():
+    global host
+    host = rlm.Host()
+    await refused(host.run('go'))
+    async with host:
+        await refused(host.run('go', base_url='http://127.0.0.1:9'))
+        await refused(host.resume(''))
+        await refused(opened(id=''))
+        await refused(opened(session='abc', id='def'))
+        async with host.open() as agent:
+            first = asyncio.ensure_future(agent.ask('first'))
+            await asyncio.sleep(0)
+            await refused(agent.ask('second'))
+            print(await first)
+        await refused(agent.ask('third'))
+        try:
+            rlm.run_sync('go')
+        except rlm.RlmError as error:
+            print(error)
+    await refused(host.run('go'))
+
+asyncio.run(main())
+"""
+
+
+def test_what_a_host_or_an_agent_cannot_do_is_refused_with_a_reason(rlm: Make) -> None:
+    with Scripted(text("one")) as server:
+        done = python(rlm(server), MISUSES)
+    assert (done.stderr, done.stdout.splitlines()) == (
+        "",
+        [
+            "The host is not open: use it within `async with`.",
+            "base_url is a setting of the host: Host(base_url=…).",
+            "session='' is not allowed: it takes an id, or the folder of a session.",
+            "session='' is not allowed: it takes an id, or the folder of a session.",
+            "Name the session by `session` or by `id`, not by both.",
+            "The agent works on another task: wait for its result, or open another agent.",
+            "one",
+            "The agent is closed: ask it within `async with`.",
+            "An event loop runs here, so rlm.run_sync would block it. Use: await rlm.run(...)",
+            "The host is not open: use it within `async with`.",
+        ],
+    )

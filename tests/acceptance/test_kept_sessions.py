@@ -101,6 +101,7 @@ def test_the_resume_line_of_the_footer_works_where_the_user_is(without_tools: Ma
         )
         for words, env in runs:
             line = rlm_command(*words, **env).err
+            assert "✗" not in line, "no cell of the demo fails"
             (command,) = [part for part in line.replace("\n", " · ").split(" · ") if part.startswith("rlm resume")]
             done = rlm_command(*shlex.split(command)[1:], "and more")
             assert 0 == done.code, (command, done.err)

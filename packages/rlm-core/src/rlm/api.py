@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
@@ -77,7 +77,14 @@ def run_sync(
     schema: object = None,
     **settings: Unpack[HostSettings],
 ) -> RunResult:
-    """Run an agent as `run` does, for a program without an event loop."""
+    """Run an agent as `run` does, for a program without an event loop.
+
+    Raises:
+        RlmError: as in `run`; or an event loop runs here.
+    """
+    with suppress(RuntimeError):  # there is no loop
+        asyncio.get_running_loop()
+        raise RlmError("An event loop runs here, so rlm.run_sync would block it. Use: await rlm.run(...)")
     return asyncio.run(run(task, context=context, cwd=cwd, system_prompt=system_prompt, schema=schema, **settings))
 
 

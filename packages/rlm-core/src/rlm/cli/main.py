@@ -58,7 +58,7 @@ def _run(argv: Sequence[str]) -> int:
         what = f"{error.filename}: " if error.filename else ""
         return _report(line, error, f"{what}{error.strerror or error} (RLM_DEBUG=1 shows where)")
     except SystemExit as said:  # argparse ends in this way, and the check of skills uses it
-        return int(said.code or 0)
+        return said.code if isinstance(said.code, int) else int(said.code is not None)
     except Exception as error:  # noqa: BLE001 - the last resort: no user may see a traceback
         return _report(line, error, f"This is a bug in rlm: {type(error).__name__}: {error} (RLM_DEBUG=1 shows where)")
 

@@ -88,8 +88,11 @@ def with_values(config: Config, named: Mapping[str, object]) -> Config:
     """Return the settings of a run: its host's, changed by these values. None counts as not named.
 
     Raises:
-        ConfigError: as in `read_config`.
+        ConfigError: as in `read_config`, or it is a setting of the host.
     """
+    for name in HostSettings.__annotations__.keys() - RunSettings.__annotations__.keys():
+        if named.get(name) is not None:
+            raise ConfigError(f"{name} is a setting of the host: Host({name}=…).")
     values = _checked(named, environment(None))
     return replace(config, **values, explicit=config.explicit | values.keys())
 

@@ -74,6 +74,7 @@ class Host:
         self._skills: dict[tuple[str, ...], tuple[float, Skills]] = {}
         self._skill_search = asyncio.Lock()
         self._supervisor: Supervisor | None = None
+        self._entered = False
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -87,11 +88,13 @@ class Host:
             await stack.enter_async_context(self._models)
             self._supervisor = stack.enter_context(Supervisor())
             self._stack = stack.pop_all()
+        self._entered = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._entered = False
         await self._stack.__aexit__(kind, error, trace)
 
     @property
@@ -128,6 +131,8 @@ class Host:
         Raises:
             RlmError: something that the run needs is unavailable; nothing has been changed then.
         """
+        if not self._entered:
+            raise ConfigError("The host is not open: use it within `async with`.")
         if spec.config.confirm and approve is None:
             raise ConfigError("--confirm asks at the prompt: start `rlm` without a task.")
         context = await self._new_context(spec.config)
@@ -188,6 +193,8 @@ class Host:
         Raises:
             RlmError: something that the run needs is unavailable; nothing has been changed then.
         """
+        if session is not None and id is not None:
+            raise ConfigError("Name the session by `session` or by `id`, not by both.")
         wanted = session if session is not None else id
         if wanted is None:
             if fork or replay or rerun_agents or trust:

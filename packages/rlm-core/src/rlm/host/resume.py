@@ -80,7 +80,7 @@ def session_id(session: FilePath) -> tuple[str, Path | None]:
         text = os.fspath(session)
     except TypeError:
         raise ConfigError(f"session={session!r} is not allowed: it takes an id, or the folder of a session.") from None
-    if isinstance(session, str) and os.sep not in text:
+    if isinstance(session, str) and text and os.sep not in text:
         return text, None
     folder = Path(text).absolute()
     if folder.parent.name != "sessions":

@@ -46,6 +46,7 @@ class Run:
         self._watch = watch
         self._stack = AsyncExitStack()
         self._root: AgentRunner | None = None
+        self._working = self._closed = False
 
     async def __aenter__(self) -> Self:
         """Open the sandbox policy, the session and the root agent.
@@ -69,6 +70,7 @@ class Run:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._closed = True
         await self._stack.__aexit__(kind, error, trace)
 
     @property
@@ -82,10 +84,19 @@ class Run:
 
         Raises:
             AgentError: the time is over; its `stop` is `timeout`.
+            ConfigError: it works on another task, or is closed.
             RlmError: it failed.
         """
         with self._errors_with_session():
-            return await self.agent.ask(check_task(task), check_timeout(timeout), pictures)
+            if self._closed:
+                raise ConfigError("The agent is closed: ask it within `async with`.")
+            if self._working:
+                raise ConfigError("The agent works on another task: wait for its result, or open another agent.")
+            self._working = True
+            try:
+                return await self.agent.ask(check_task(task), check_timeout(timeout), pictures)
+            finally:
+                self._working = False
 
     @contextmanager
     def _errors_with_session(self) -> Iterator[None]:

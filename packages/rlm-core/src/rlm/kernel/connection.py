@@ -57,6 +57,7 @@ class KernelConnection:
         self.cell: RunningCell | None = None
         self._asked: dict[str, asyncio.Future[Object]] = {}
         self._killing: asyncio.Task[None] | None = None
+        self._draining: asyncio.Task[None] | None = None  # held: the event loop alone does not keep a task
         self._shell: Channel[Message | None] = Channel(
             DEALER, files.shell, codec.read, self._on_reply, self._on_channel_lost
         )
@@ -274,7 +275,7 @@ class KernelConnection:
 
     def _on_exit(self, _: object) -> None:
         if self._note(KernelEvent.EXITED) is KernelState.ENDING:
-            asyncio.get_running_loop().create_task(self._drain())
+            self._draining = asyncio.get_running_loop().create_task(self._drain())
 
     async def _drain(self) -> None:
         """Read the output that a dead kernel printed before it ended."""
