@@ -126,6 +126,6 @@ def load_answer(result: RunResult, folder: Path) -> RunResult:
             return replace(result, value=load(path))  # a sub-agent's kernel wrote it for this kernel
         text = path.read_text(encoding="utf-8")  # by path: the folder is the kernel's own
     finally:
-        path.unlink()  # by path: as above
+        path.unlink()  # by path: the folder is the kernel's own
     value = json.loads(text)
     return replace(result, value=value, answer=value if isinstance(value, str) else text)

@@ -151,10 +151,8 @@ def sandbox_contents(policy: SandboxPolicy, config: Config) -> Iterator[CheckRes
     yield CheckResult(
         "can write", f"in the sandbox: {_listed(writable)} and temporary folders of its own{but}", facts=facts
     )
-    of_those = f", but for {_listed(shown)}" if shown else ""
-    yield CheckResult(
-        "can read", f"in the sandbox: everything that you can, but nothing in {_listed(hidden)}{of_those}"
-    )
+    of_those = f"; of these, only {_listed(shown)} is visible" if shown else ""
+    yield CheckResult("can read", f"in the sandbox: everything that you can, except {_listed(hidden)}{of_those}")
     reached = "everything that you can" if config.sandbox_net else "no network"
     yield CheckResult("can reach", f"in the sandbox: {reached}")
 

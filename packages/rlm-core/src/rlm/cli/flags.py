@@ -139,7 +139,7 @@ COMMANDS = {
         most=1,
     ),
     "eval": CommandSpec(
-        "does recursion pay? run the same tasks as a plain model call, an agent alone, and one with sub-agents",
+        "measure whether recursion pays: the same tasks as a model call, an agent alone, and one with sub-agents",
         "TASKS.jsonl [-o DIR] | --resume DIR | --make FORM",
         (
             Flag("arms", "some of plain, single, rlm (default: all)", "ARMS", long="--arms"),

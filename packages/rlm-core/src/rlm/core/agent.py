@@ -301,7 +301,7 @@ class Agent(Conversation):
                     self.report(NO_PICTURES)
 
     async def _send(self, tool_choice: ToolChoice, *, aside: bool) -> Reply:
-        """Send one request. Emit its parameters if they have changed, and its reply in the form that is sent back."""
+        """Send one request. Emit its parameters if they have changed, and the reply as later requests contain it."""
         tools = self._tools.schemas
         choice = {"tool_choice": tool_choice} if tools and tool_choice != "auto" else {}
         requested = ParametersChanged(self._model.name, tools, self._model.params | choice, self._model.api)

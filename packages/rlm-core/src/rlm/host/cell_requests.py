@@ -93,7 +93,7 @@ class CellRequestHandler:
         from rlm.host.model_call import call_model, recorded_answer
 
         parent, model, spec = self._newest_model  # cached: a cell may make thousands of calls
-        if spec is None or parent is not self.spec or model != request.model:  # an empty one is that of sub-agents
+        if spec is None or parent is not self.spec or model != request.model:  # an empty one means that of sub-agents
             spec = self._child_spec(RunRequest("", "", {"model": request.model} if request.model else {}))
             self._newest_model = self.spec, request.model, spec
         key = self.recorded.next_key(llm_digest(request))
@@ -123,7 +123,7 @@ class CellRequestHandler:
             number = self.context.limits.admit(self.depth + 1)  # an invalid request does not count as an agent
             spec = replace(spec, number=number, context=context, attempts=self.recorded.attempts(key))
             asked = time.monotonic()
-            # children in the queue have no folder yet
+            # a child in the queue has no session yet, so its parent records the wait
             slot = await stack.enter_async_context(self.slot.child(lambda queued: self.sink(Queued(queued))))
             result = await self._run_child(spec, slot, key, round(time.monotonic() - asked, 3))
             return hand_over(result, self._folder)

@@ -1,4 +1,4 @@
-"""The composition root: the parts that all agents of a process share, such as model clients and kernel servers."""
+"""The composition root: the parts that all agents of a host share, such as model clients and kernel servers."""
 
 from __future__ import annotations
 

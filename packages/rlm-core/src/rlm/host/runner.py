@@ -220,7 +220,7 @@ class AgentRunner:
         self.session.change(Changes(config.model, settings=recorded_settings(config)))
 
     def _timed_out(self, reason: str) -> AgentError:
-        """Return the error for a timeout. A root has reached a limit; a sub-agent was cancelled by its parent."""
+        """Return the error for a timeout: a limit of a root; a cancellation of a sub-agent, whose parent set it."""
         if self._depth:
             return AgentError(reason, Stop.CANCELLED)
         if self._agent is not None:

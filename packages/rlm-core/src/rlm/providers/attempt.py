@@ -63,7 +63,7 @@ class ModelRequest:
             self._headers[REQUEST_ID] = id
 
     async def attempt(self) -> Reply:
-        """Try once. If the server refuses a part of the form, try again at once without it.
+        """Try once. If the server refuses the form (a stream, or the usage of one), try again at once in another form.
 
         Raises:
             HTTPError, TransportError: the try failed.

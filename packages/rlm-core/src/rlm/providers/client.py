@@ -43,7 +43,7 @@ def api_for(endpoint: Endpoint, wanted: str = ApiChoice.AUTO) -> API:
 
 
 class OpenAIClient:
-    """The client of one endpoint, shared by all agents of a process: its connections, and what was learnt about it.
+    """The client of one endpoint, shared by all agents of a host: its connections, and what was learnt about it.
 
     The context manager's exit closes the connections. `budget`, `read_timeout`, `notice` and `first_pause` (the first
     pause between two tries) are seconds.

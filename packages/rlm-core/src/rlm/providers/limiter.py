@@ -129,7 +129,7 @@ class LocalGate:
 
 
 class RequestLimiter:
-    """The limiter of all requests of a process. Requests of the root agent come first."""
+    """The limiter of all requests of a host to one endpoint. Requests of the root agent come first."""
 
     def __init__(self, host: str, gate: Gate | None = None) -> None:
         """`gate`: a gate that is shared with others."""

@@ -24,7 +24,7 @@ BRIEF_BUDGET = 10.0
 MAX_PAUSE = 24.0
 """Maximum seconds between two tries, unless the provider asks for more. Each pause is reported."""
 SDK_MAX_PAUSE = 8.0
-"""The same for the first retries; `RLM_SDK_MAX_RETRIES` is their number."""
+"""Maximum seconds between the first tries, as many as `RLM_SDK_MAX_RETRIES`."""
 MAX_JITTER = 3.0
 """Maximum seconds that are added to the pause that a provider asks for."""
 LONG_PAUSE = 5.0

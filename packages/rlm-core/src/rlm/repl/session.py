@@ -237,7 +237,7 @@ class Repl:
             agent = await self.opened()
             if agent is not None:
                 await agent.user.run_cell(code, told=told)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - the prompt must survive every error
             self._report(error)
         except asyncio.CancelledError:
             if self._closing:
@@ -356,7 +356,7 @@ class Repl:
                 run = await host.new_run(spec, watch=self._hear, stream=True, approve=self._questions.ask)
                 self.run = await stack.enter_async_context(run)
                 self._stack = stack.pop_all()
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - the prompt must survive every error
             self._report(error)
             return None
         if (kernel := self.kernel()) is not None:

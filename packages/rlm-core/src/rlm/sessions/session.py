@@ -1,4 +1,4 @@
-"""A session: one agent's folder, its journal and its meta.json, with a single owner. It is the agent's sink."""
+"""A session: one agent's folder, its journal and its meta.json, with a single owner. It records the agent's events."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def _unpack(target: Path) -> Path:
     """Copy the repository and, if git is installed, commit it, so that the change can be shown."""
     with as_file(_HERE / "repository") as source:
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))  # noqa: TID251 - into a new folder
-    (target / ".gitignore").write_text("__pycache__/\n")  # by path: as above
+    (target / ".gitignore").write_text("__pycache__/\n")  # by path: in a new folder
     git = program("git")
     if git is not None:
         for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "Import"]):
