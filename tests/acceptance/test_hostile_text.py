@@ -247,8 +247,8 @@ def test_tasks_of_children_and_error_texts_of_a_provider(rlm: Make) -> None:
         command = rlm(server)
         command.cwd.joinpath("tasks.json").write_text(json.dumps(tasks))
         env = {"RLM_MAX_DEPTH": "1", "RLM_MAX_CONCURRENT_AGENTS": "100"}
-        output = terminal_text(terminal_output(command, "go", columns=500, lines=30, **env), live=True)
-    # with so many agents a retry is shown only in the live row, which is overwritten: most of them are seen
+        output = terminal_text(terminal_output(command, "go", columns=500, lines=120, **env), live=True)
+    # with so many agents a retry is shown only in the live row. The terminal has a line for each, so most are seen
     seen_of_retries = [task for task in tasks if words(plain(f"503 Service Unavailable: {task}")) in words(output)]
     assert len(seen_of_retries) > len(tasks) / 2
     assert_marks_arrived(output, "400 Bad Request: «{:03}»", range(0, len(CORPUS), 3))
