@@ -35,7 +35,8 @@ _OURS = frozenset({"stream", "stream_options"})
 
 def api_for(endpoint: Endpoint, wanted: str = ApiChoice.AUTO) -> API:
     """Choose the API for an endpoint. OpenAI's newer models need Responses; most other servers have only chat."""
-    if endpoint.is_openai if wanted == ApiChoice.AUTO else wanted == ApiChoice.RESPONSES:
+    responses = endpoint.is_openai if wanted == ApiChoice.AUTO else wanted == ApiChoice.RESPONSES
+    if responses:
         from rlm.providers.responses import ResponsesAPI
 
         return ResponsesAPI()
