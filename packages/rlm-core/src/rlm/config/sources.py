@@ -88,13 +88,20 @@ def with_values(config: Config, named: Mapping[str, object]) -> Config:
     """Return the settings of a run: its host's, changed by these values. None counts as not named.
 
     Raises:
-        ConfigError: as in `read_config`, or it is a setting of the host.
+        ConfigError: as in `read_config`.
+    """
+    values = _checked(named, environment(None))
+    return replace(config, **values, explicit=config.explicit | values.keys())
+
+
+def check_run_settings(named: Mapping[str, object]) -> None:
+    """
+    Raises:
+        ConfigError: one of them is a setting of a host, which all of its runs share.
     """
     for name in HostSettings.__annotations__.keys() - RunSettings.__annotations__.keys():
         if named.get(name) is not None:
             raise ConfigError(f"{name} is a setting of the host: Host({name}=…).")
-    values = _checked(named, environment(None))
-    return replace(config, **values, explicit=config.explicit | values.keys())
 
 
 def _checked(named: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, Any]:

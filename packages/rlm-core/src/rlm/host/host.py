@@ -19,7 +19,15 @@ from rlm.broker.server import HostCapacity
 from rlm.config.child_env import child_environment
 from rlm.config.environment import program, shell_program
 from rlm.config.settings import Config
-from rlm.config.sources import FilePath, HostSettings, RunSettings, read_config, read_folder, with_values
+from rlm.config.sources import (
+    FilePath,
+    HostSettings,
+    RunSettings,
+    check_run_settings,
+    read_config,
+    read_folder,
+    with_values,
+)
 from rlm.core.exit_codes import INTERRUPTED, of_error, of_stop
 from rlm.core.task import NO_NEW_TASK, NOT_GIVEN, RunResult, check_task
 from rlm.errors import ConfigError, RlmError
@@ -201,6 +209,7 @@ class Host:
                 raise ConfigError("fork, replay, rerun_agents and trust need a session to continue: name it.")
             spec = self._spec("", settings, context=context, cwd=cwd, system_prompt=system_prompt, schema=schema)
         else:
+            check_run_settings(settings)
             values = {**self._named, **settings}
             options = {"fork": fork, "replay": replay, "rerun_agents": rerun_agents, "trust": trust}
             spec = await self._resumed(wanted, values, cwd, **options)
@@ -324,6 +333,7 @@ class Host:
         system_prompt: str | None,
         schema: object,
     ) -> AgentSpec:
+        check_run_settings(settings)
         config = with_values(self.config, settings)
         folder = Path.cwd() if cwd is None else _folder(cwd)
         return AgentSpec(task, config, folder, self._payload(context), system_prompt, schema=_schema(schema))
