@@ -16,7 +16,7 @@ from acp.helpers import embedded_text_resource, resource_block
 from rlm_testkit import mcp_program, mcp_web
 from rlm_testkit.acp_client import Connection, connected
 from rlm_testkit.cli import Rlm
-from rlm_testkit.leftovers import nothing_left
+from rlm_testkit.leftovers import ENDS_SLOWLY, nothing_left
 from rlm_testkit.scripted import Answer, Request, Scripted, call, calls, half, text
 from rlm_testkit.waiting import eventually
 
@@ -250,15 +250,8 @@ async def test_sessions_are_listed_loaded_resumed_closed_and_deleted(rlm: Make) 
 
 
 async def test_a_signal_after_the_end_of_the_input_leaves_no_session_open(rlm: Make) -> None:
-    """As when an editor ends: it closes the pipe, and then sends SIGTERM. The cell ignores its first interrupt."""
-    code = """import pathlib, time
-print('begun')
-while True:
-    try:
-        time.sleep(60)
-    except KeyboardInterrupt:
-        pathlib.Path('interrupted').touch()"""
-    with Scripted(lambda _: call("ipython", code=code)) as server:
+    """As when an editor ends: it closes the pipe, and then sends SIGTERM. The cell ends slowly."""
+    with Scripted(lambda _: call("ipython", code=ENDS_SLOWLY)) as server:
         command = rlm(server)
         async with connected(command, code=143) as connection:
             turn = asyncio.ensure_future(ask(connection, await new(connection, command), "go"))

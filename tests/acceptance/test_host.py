@@ -198,6 +198,7 @@ async def main():
     await refused(host.run('go'))
     async with host:
         await refused(host.run('go', base_url='http://127.0.0.1:9'))
+        await refused(opened(id='abc', api_key='other'))
         await refused(host.resume(''))
         await refused(opened(id=''))
         await refused(opened(session='abc', id='def'))
@@ -225,6 +226,7 @@ def test_what_a_host_or_an_agent_cannot_do_is_refused_with_a_reason(rlm: Make) -
         [
             "The host is not open: use it within `async with`.",
             "base_url is a setting of the host: Host(base_url=…).",
+            "api_key is a setting of the host: Host(api_key=…).",
             "session='' is not allowed: it takes an id, or the folder of a session.",
             "session='' is not allowed: it takes an id, or the folder of a session.",
             "Name the session by `session` or by `id`, not by both.",

@@ -13,7 +13,7 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from rlm_testkit import law
 from rlm_testkit.cli import COMMAND, Rlm
-from rlm_testkit.leftovers import nothing_left
+from rlm_testkit.leftovers import ENDS_SLOWLY, nothing_left
 from rlm_testkit.scripted import Answer, Request, Scripted, call, hang, text
 from rlm_testkit.tmux import Terminal, terminals
 from rlm_testkit.waiting import until
@@ -332,20 +332,13 @@ def test_a_terminal_that_is_closed_ends_the_prompt_in_order(rlm: Make, tmp_path:
 
 
 def test_a_signal_while_the_prompt_closes_leaves_nothing_open(rlm: Make, tmp_path: Path) -> None:
-    """As when a terminal is closed: the input ends, and SIGHUP follows. The cell ignores its first interrupt."""
-    code = """import pathlib, time
-print('rea' + 'dy')
-while True:
-    try:
-        time.sleep(60)
-    except KeyboardInterrupt:
-        pathlib.Path('interrupted').touch()"""
-    with Scripted(lambda _: call("ipython", code=code)) as server:
+    """As when a terminal is closed: the input ends, and SIGHUP follows. The cell ends slowly."""
+    with Scripted(lambda _: call("ipython", code=ENDS_SLOWLY)) as server:
         command = rlm(server)
         start = ["env", "TERM=dumb", str(COMMAND)]
         screen = Terminal(tmp_path / "tmux", (80, 24), start, command.cwd, command.env())
         screen.wait_for(">")
-        enter(screen, "go", "ready")
+        enter(screen, "go", "begun")
         screen.press("C-d")
         until((command.cwd / "interrupted").exists)
         os.kill(command.session.meta["pid"], signal.SIGHUP)

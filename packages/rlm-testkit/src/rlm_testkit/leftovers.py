@@ -14,6 +14,15 @@ import psutil
 from rlm_testkit.cli import Rlm
 from rlm_testkit.waiting import until
 
+ENDS_SLOWLY = """import pathlib, time
+print('be' + 'gun')
+while True:
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        pathlib.Path('interrupted').touch()"""
+"""The code of a cell that prints `begun`, ignores interrupts, and creates the file `interrupted` at the first one."""
+
 
 def is_alive(pid: int) -> bool:
     """Whether a process exists and is not a zombie."""

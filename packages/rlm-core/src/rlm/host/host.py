@@ -82,7 +82,6 @@ class Host:
         self._skills: dict[tuple[str, ...], tuple[float, Skills]] = {}
         self._skill_search = asyncio.Lock()
         self._supervisor: Supervisor | None = None
-        self._entered = False
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -96,14 +95,13 @@ class Host:
             await stack.enter_async_context(self._models)
             self._supervisor = stack.enter_context(Supervisor())
             self._stack = stack.pop_all()
-        self._entered = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._entered = False
         await self._stack.__aexit__(kind, error, trace)
+        self._supervisor = None
 
     @property
     def supervisor(self) -> Supervisor:
@@ -139,7 +137,7 @@ class Host:
         Raises:
             RlmError: something that the run needs is unavailable; nothing has been changed then.
         """
-        if not self._entered:
+        if self._supervisor is None:
             raise ConfigError("The host is not open: use it within `async with`.")
         if spec.config.confirm and approve is None:
             raise ConfigError("--confirm asks at the prompt: start `rlm` without a task.")
@@ -209,12 +207,9 @@ class Host:
                 raise ConfigError("fork, replay, rerun_agents and trust need a session to continue: name it.")
             spec = self._spec("", settings, context=context, cwd=cwd, system_prompt=system_prompt, schema=schema)
         else:
-            check_run_settings(settings)
-            values = {**self._named, **settings}
             options = {"fork": fork, "replay": replay, "rerun_agents": rerun_agents, "trust": trust}
-            spec = await self._resumed(wanted, values, cwd, **options)
-            payload = self._payload(context) or spec.context
-            spec = replace(spec, context=payload, system_prompt=system_prompt, schema=_schema(schema))
+            spec = await self._resumed(wanted, settings, context, cwd, **options)
+            spec = replace(spec, system_prompt=system_prompt, schema=_schema(schema))
         as_json = None if watch is None else lambda record: watch(wire(record))
         async with await self.new_run(spec, watch=as_json) as run:
             yield run
@@ -339,16 +334,18 @@ class Host:
         return AgentSpec(task, config, folder, self._payload(context), system_prompt, schema=_schema(schema))
 
     async def _resumed(
-        self, session: FilePath, named: Mapping[str, object], cwd: FilePath | None, **options: bool
+        self, session: FilePath, settings: Mapping[str, object], context: object, cwd: FilePath | None, **options: bool
     ) -> AgentSpec:
         """Run in a thread, because it reads all journals of the session."""
         from rlm.host.resume import resumed_spec, session_id
         from rlm.host.resumed_settings import GivenSettings
 
+        check_run_settings(settings)
         id, home = session_id(session)
-        chosen = GivenSettings(values={**named, "home": home} if home else named)
+        chosen = GivenSettings(values={**self._named, **settings, **({"home": home} if home else {})})
         place = None if cwd is None else _folder(cwd)
-        return await asyncio.to_thread(resumed_spec, id, chosen, Path.cwd(), cwd=place, **options)
+        spec = await asyncio.to_thread(resumed_spec, id, chosen, Path.cwd(), cwd=place, **options)
+        return replace(spec, context=self._payload(context) or spec.context)
 
     def _payload(self, context: object) -> ContextPayload | None:
         if isinstance(context, Path) and context.is_file():  # by path: the program names it
